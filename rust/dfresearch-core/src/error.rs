@@ -1,0 +1,156 @@
+//! The one error type of the core: every variant names the file, sample or argument it is about.
+
+use std::path::{Path, PathBuf};
+
+/// What went wrong, and with which file, sample or argument.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file does not exist.
+    #[error("{}: no such file", path.display())]
+    NotFound {
+        /// The file that was asked for.
+        path: PathBuf,
+    },
+
+    /// The operating system refused to read or write the file.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+
+    /// The file was read, but its content cannot be turned into media.
+    #[error("{}: {reason}", path.display())]
+    Decode {
+        /// The media file; `<bytes>` for media that came as bytes.
+        path: PathBuf,
+        /// Why the content was refused.
+        reason: DecodeError,
+    },
+
+    /// A dataset definition or a manifest is not valid.
+    #[error("{}:{line}: {reason}", file.display())]
+    Definition {
+        /// The definition file.
+        file: PathBuf,
+        /// Its line, counted from one.
+        line: usize,
+        /// What is wrong and what is expected.
+        reason: String,
+    },
+
+    /// An argument of a call is outside of what the call accepts.
+    #[error("{argument}: {reason}")]
+    Argument {
+        /// The argument's name.
+        argument: &'static str,
+        /// What is wrong and what is expected.
+        reason: String,
+    },
+
+    /// The index of a cache folder cannot be opened, read or written.
+    #[error("{}: {reason}", path.display())]
+    Index {
+        /// The index file.
+        path: PathBuf,
+        /// What failed and what to do.
+        reason: String,
+    },
+
+    /// A submission is not one that the competition would accept.
+    #[error("{}: {reason}", path.display())]
+    Submission {
+        /// The file of the submission.
+        path: PathBuf,
+        /// What is wrong and what is expected.
+        reason: String,
+    },
+
+    /// A loader cannot go on.
+    #[error("loader: {reason}")]
+    Loader {
+        /// What happened and what to do.
+        reason: String,
+    },
+}
+
+/// The result of every fallible call of the core.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Wraps an I/O error with the path that it is about; a missing file becomes [`Error::NotFound`].
+    pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        let path = path.as_ref().to_path_buf();
+        match source.kind() {
+            std::io::ErrorKind::NotFound => Self::NotFound { path },
+            _ => Self::Io { path, source },
+        }
+    }
+
+    /// Wraps the reason why a media file's content was refused.
+    pub fn decode(path: impl AsRef<Path>, reason: DecodeError) -> Self {
+        Self::Decode { path: path.as_ref().to_path_buf(), reason }
+    }
+
+    /// An argument that the call does not accept.
+    pub fn argument(argument: &'static str, reason: impl Into<String>) -> Self {
+        Self::Argument { argument, reason: reason.into() }
+    }
+}
+
+/// Why the content of a media file was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// There are no bytes at all.
+    #[error("the file is empty")]
+    Empty,
+
+    /// The content is of no format that is read here.
+    #[error("not a known image format: {found}")]
+    UnknownFormat {
+        /// What the first bytes look like.
+        found: String,
+    },
+
+    /// The content ends before the media does.
+    #[error("truncated {format}: {reason}")]
+    Truncated {
+        /// The media format, for example `JPEG`.
+        format: &'static str,
+        /// Where the data ended.
+        reason: String,
+    },
+
+    /// The content contradicts its format.
+    #[error("corrupt {format}: {reason}")]
+    Corrupt {
+        /// The media format.
+        format: &'static str,
+        /// The decoder's reason.
+        reason: String,
+    },
+
+    /// The content is valid, but of a kind that is not read here.
+    #[error("unsupported {format}: {reason}")]
+    Unsupported {
+        /// The media format.
+        format: &'static str,
+        /// Which feature is missing.
+        reason: String,
+    },
+
+    /// The header announces more than the limits allow; nothing was allocated.
+    #[error("{width}x{height} pixels are over the limit of {limit}")]
+    TooLarge {
+        /// Width in pixels, as the header says.
+        width: u64,
+        /// Height in pixels, as the header says.
+        height: u64,
+        /// The limit that was passed, in words.
+        limit: String,
+    },
+}

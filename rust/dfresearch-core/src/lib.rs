@@ -1,0 +1,19 @@
+//! Datasets, decoding, augmentation, batch loading, scores and submissions for deepfake-detector research.
+//!
+//! ```text
+//!  catalog ──► store ──► split ──► loader ─────────────► batches ──► a model ──► probabilities
+//!  (which      (files +  (group-   decode ► preprocess                                │
+//!   datasets)   index,    aware,    ► augment ► batch                       metric ◄──┘
+//!               quaran-   stable)                                       submission (ZIP)
+//!               tine)
+//! ```
+//!
+//! Data moves one way. The crate knows nothing of Python, NumPy or libtorch: the binding beside it
+//! gives the loader memory to write batches into, and turns errors into exceptions.
+#![deny(unsafe_code)]
+
+pub mod error;
+pub mod modality;
+
+pub use error::{DecodeError, Error, Result};
+pub use modality::{Label, MediaType, Modality};
