@@ -12,8 +12,10 @@
 //! gives the loader memory to write batches into, and turns errors into exceptions.
 #![deny(unsafe_code)]
 
+pub mod decode;
 pub mod error;
 pub mod modality;
 
+pub use decode::RgbImage;
 pub use error::{DecodeError, Error, Result};
 pub use modality::{Label, MediaType, Modality};

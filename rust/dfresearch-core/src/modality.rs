@@ -43,9 +43,10 @@ impl FromStr for Modality {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|modality| modality.name() == name).ok_or_else(|| {
-            Error::argument("modality", format!("{name:?} is none of image, video, audio"))
-        })
+        Self::ALL
+            .into_iter()
+            .find(|modality| modality.name() == name)
+            .ok_or_else(|| Error::argument("modality", format!("{name:?} is none of image, video, audio")))
     }
 }
 
