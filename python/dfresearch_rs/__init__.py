@@ -1,0 +1,51 @@
+"""Fast and exact building blocks for deepfake-detector research: decode, augment, load, score, package.
+
+``source`` is a path or bytes everywhere; arrays are NumPy arrays unless a tensor is named.
+"""
+
+import importlib.util
+import pathlib
+
+import torch
+
+# The extension resolves libtorch from the torch package that is already loaded, which has to
+# be of the version that it was compiled against: torch has no stable binary interface.
+TORCH_VERSION = "2.13.0"
+
+if torch.__version__.split("+")[0] != TORCH_VERSION:
+    raise ImportError(
+        f"dfresearch_rs was built for torch {TORCH_VERSION}, but torch {torch.__version__} is installed. "
+        f"Install torch=={TORCH_VERSION} and build dfresearch again."
+    )
+
+if importlib.util.find_spec("dfresearch_rs._native") is None:
+    raise ImportError(
+        f"dfresearch_rs is not built: {pathlib.Path(__file__).parent} has no extension module. "
+        "Run `uv sync` or, in an activated environment, `maturin develop --release`."
+    )
+
+from dfresearch_rs import _native  # noqa: E402
+from dfresearch_rs.errors import (  # noqa: E402
+    ArgumentError,
+    CacheIndexError,
+    DecodeError,
+    DefinitionError,
+    DfresearchError,
+    InternalError,
+    LoaderError,
+    SubmissionError,
+)
+
+__version__ = _native.__version__
+
+__all__ = [
+    "ArgumentError",
+    "CacheIndexError",
+    "DecodeError",
+    "DefinitionError",
+    "DfresearchError",
+    "InternalError",
+    "LoaderError",
+    "SubmissionError",
+    "__version__",
+]

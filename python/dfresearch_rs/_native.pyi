@@ -1,0 +1,3 @@
+"""The extension module behind ``dfresearch_rs``."""
+
+__version__: str

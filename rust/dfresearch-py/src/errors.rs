@@ -1,0 +1,83 @@
+//! The one place where the interpreter is released and where core errors become Python exceptions.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use dfresearch_core::Error;
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+/// The module in which the exception classes are written down.
+const EXCEPTIONS: &str = "dfresearch_rs.errors";
+
+/// The number that every platform gives to "no such file or directory".
+const NO_SUCH_FILE: i32 = 2;
+
+/// Runs `work` with the interpreter released; errors and panics come back as exceptions.
+pub fn run_detached<T, F>(py: Python<'_>, work: F) -> PyResult<T>
+where
+    F: FnOnce() -> dfresearch_core::Result<T> + Send,
+    T: Send,
+{
+    match py.detach(|| catch_unwind(AssertUnwindSafe(work))) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(to_exception(py, error)),
+        Err(panic) => Err(exception(py, "InternalError", format!("panic: {}", panic_message(&*panic)))),
+    }
+}
+
+/// An argument that cannot be extracted or that the binding itself refuses.
+pub fn argument_error(py: Python<'_>, argument: &'static str, reason: impl Into<String>) -> PyErr {
+    to_exception(py, Error::argument(argument, reason))
+}
+
+/// Turns a core error into the exception of its kind.
+pub fn to_exception(py: Python<'_>, error: Error) -> PyErr {
+    let class = match &error {
+        Error::NotFound { path } => return no_such_file(path),
+        Error::Io { path, source } => return os_error(path, source),
+        Error::Decode { .. } => "DecodeError",
+        Error::Definition { .. } => "DefinitionError",
+        Error::Argument { .. } => "ArgumentError",
+        Error::Index { .. } => "CacheIndexError",
+        Error::Submission { .. } => "SubmissionError",
+        Error::Loader { .. } => "LoaderError",
+        _ => "DfresearchError",
+    };
+    exception(py, class, error.to_string())
+}
+
+fn no_such_file(path: &Path) -> PyErr {
+    PyOSError::new_err((NO_SUCH_FILE, "No such file or directory", path.to_path_buf()))
+}
+
+/// `OSError(errno, reason, path)`, from which Python itself chooses the subclass.
+fn os_error(path: &Path, source: &std::io::Error) -> PyErr {
+    match source.raw_os_error() {
+        Some(errno) => PyOSError::new_err((errno, source.to_string(), path.to_path_buf())),
+        None => PyOSError::new_err(format!("{}: {source}", path.display())),
+    }
+}
+
+fn exception(py: Python<'_>, class: &'static str, message: String) -> PyErr {
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let class = MODULE
+        .get_or_try_init(py, || py.import(EXCEPTIONS).map(Bound::unbind))
+        .and_then(|module| module.bind(py).getattr(class))
+        .and_then(|class| class.cast_into::<PyType>().map_err(PyErr::from));
+    match class {
+        Ok(class) => PyErr::from_type(class, message),
+        Err(error) => error,
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
