@@ -1,5 +1,47 @@
 //! Encoded media to pixels and samples, exactly as the competition's own decoders see them.
 
+use crate::error::DecodeError;
+
+/// The largest image that is decoded; a header is held against it before anything is allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageLimits {
+    /// The longest side, in pixels.
+    pub max_side: usize,
+    /// The largest area, in pixels.
+    pub max_pixels: usize,
+}
+
+impl Default for ImageLimits {
+    /// 65,535 pixels a side, the most a JPEG header can say, and the 178,956,970 pixels above which Pillow
+    /// refuses an image as a decompression bomb (twice its `MAX_IMAGE_PIXELS`).
+    fn default() -> Self {
+        Self { max_side: 65_535, max_pixels: 178_956_970 }
+    }
+}
+
+impl ImageLimits {
+    /// Checks the size that a header announces.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooLarge`], naming the limit that was passed.
+    ///
+    /// ```
+    /// use dfresearch_core::decode::ImageLimits;
+    /// assert!(ImageLimits::default().check(1920, 1080).is_ok());
+    /// assert!(ImageLimits::default().check(60_000, 60_000).is_err());
+    /// ```
+    pub fn check(&self, width: usize, height: usize) -> Result<(), DecodeError> {
+        let limit = if width.max(height) > self.max_side {
+            format!("{} pixels a side", self.max_side)
+        } else if width.checked_mul(height).is_none_or(|pixels| pixels > self.max_pixels) {
+            format!("{} pixels in all", self.max_pixels)
+        } else {
+            return Ok(());
+        };
+        Err(DecodeError::TooLarge { width: width as u64, height: height as u64, limit })
+    }
+}
+
 /// A decoded image: 8-bit RGB, rows from top to bottom, channels interleaved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RgbImage {
