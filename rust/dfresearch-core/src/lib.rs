@@ -15,6 +15,9 @@
 pub mod decode;
 pub mod error;
 pub mod modality;
+pub mod samples;
+pub mod split;
+pub mod store;
 
 pub use decode::RgbImage;
 pub use error::{DecodeError, Error, Result};
