@@ -179,7 +179,7 @@ impl BlockSums {
                 let label = labels[lane].to_f64();
                 let probability = probabilities[lane].to_f64();
                 let is_one = label == 1.0;
-                let ok = (is_one | (label == 0.0)) & (probability >= 0.0) & (probability <= 1.0);
+                let ok = (is_one | (label == 0.0)) & (0.0..=1.0).contains(&probability);
                 invalid[lane] += if ok { 0.0 } else { 1.0 };
                 let is_called = if probability >= DECISION_THRESHOLD { 1.0 } else { 0.0 };
                 let is_gasbench_called = if probability > DECISION_THRESHOLD { 1.0 } else { 0.0 };
