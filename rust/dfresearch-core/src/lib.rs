@@ -14,6 +14,7 @@
 
 pub mod decode;
 pub mod error;
+pub mod metric;
 pub mod modality;
 pub mod samples;
 pub mod split;
