@@ -1,10 +1,14 @@
 //! Every crossing between Rust memory, libtorch and NumPy; the only file of the binding with unsafe code.
 
-use dfresearch_core::Error;
-use pyo3::prelude::*;
-use tch::Tensor;
+use std::sync::Arc;
 
-use crate::errors::to_exception;
+use dfresearch_core::loader::BatchAllocator;
+use dfresearch_core::{Error, Result, RgbImage};
+use numpy::{PyArray1, PyArray3, PyArrayMethods, PyReadonlyArray3, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use tch::{Cuda, Device, Kind, Tensor};
+
+use crate::errors::{argument_error, to_exception};
 
 /// A `torch.Tensor` that owns the same storage as `tensor`.
 pub fn wrap_tensor<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyAny>> {
@@ -13,6 +17,115 @@ pub fn wrap_tensor<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py,
     unsafe { Bound::from_owned_ptr_or_err(py, pointer.cast()) }
 }
 
+/// An array `[H, W, 3]` that takes over the image's memory.
+pub fn image_to_array(py: Python<'_>, image: RgbImage) -> PyResult<Bound<'_, PyArray3<u8>>> {
+    let RgbImage { width, height, data } = image;
+    PyArray1::from_vec(py, data).reshape([height, width, 3])
+}
+
+/// A copy of an array `[H, W, 3]` of bytes, which need not be contiguous.
+pub fn image_from_array(image: &Bound<'_, PyAny>) -> PyResult<RgbImage> {
+    let refused = || {
+        let reason = "must be a uint8 NumPy array of shape [height, width, 3]";
+        argument_error(image.py(), "image", reason)
+    };
+    let array: PyReadonlyArray3<'_, u8> = image.extract().map_err(|_| refused())?;
+    let [height, width, channels] = [array.shape()[0], array.shape()[1], array.shape()[2]];
+    if channels != 3 || height == 0 || width == 0 {
+        return Err(refused());
+    }
+    let data = array.to_vec().or_else(|_| array.as_array().iter().copied().map(Ok).collect::<PyResult<_>>())?;
+    Ok(RgbImage { width, height, data })
+}
+
 fn torch_error(error: &tch::TchError) -> Error {
     Error::Loader { reason: format!("libtorch: {error}") }
+}
+
+/// Allocates batches in libtorch's own memory, pinned when there is a GPU to copy them to.
+pub struct TensorAllocator {
+    /// The shape of one sample; its elements are bytes.
+    sample_shape: Vec<i64>,
+    pin: bool,
+}
+
+impl TensorAllocator {
+    /// Batches of `uint8` samples of the given shape.
+    pub fn new(sample_shape: &[usize]) -> Self {
+        let sample_shape = sample_shape.iter().map(|&side| side as i64).collect();
+        Self { sample_shape, pin: Cuda::is_available() }
+    }
+}
+
+/// A batch tensor that workers may still be writing to.
+pub struct TensorBatch(Arc<Tensor>);
+
+impl TensorBatch {
+    /// The finished tensor.
+    ///
+    /// # Errors
+    /// [`Error::Loader`] when a slot is still alive, which would be a defect of the loader.
+    pub fn into_tensor(self) -> Result<Tensor> {
+        let outstanding = || Error::Loader { reason: "a batch is still being written".into() };
+        Arc::try_unwrap(self.0).map_err(|_| outstanding())
+    }
+}
+
+/// One sample's bytes in a batch tensor.
+pub struct TensorSlot {
+    start: *mut u8,
+    bytes: usize,
+    /// Keeps the storage alive for as long as the slot may be written to.
+    _batch: Arc<Tensor>,
+}
+
+// SAFETY: a slot is the only way to its bytes while it lives (`allocate` hands out disjoint ranges, and
+// `TensorBatch::into_tensor` refuses while a slot is left), and libtorch's reference counts are atomic.
+unsafe impl Send for TensorSlot {}
+
+impl AsMut<[u8]> for TensorSlot {
+    fn as_mut(&mut self) -> &mut [u8] {
+        // SAFETY: `start..start + bytes` lies inside of the storage that `_batch` keeps alive, it was
+        // zeroed by `allocate`, and no other slot covers it.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.bytes) }
+    }
+}
+
+impl BatchAllocator for TensorAllocator {
+    type Batch = TensorBatch;
+    type Slot = TensorSlot;
+
+    fn allocate(&self, slots: usize, slot_bytes: usize) -> Result<(TensorBatch, Vec<TensorSlot>)> {
+        let shape: Vec<i64> = [slots as i64].into_iter().chain(self.sample_shape.iter().copied()).collect();
+        let mut tensor =
+            Tensor::f_zeros(&shape, (Kind::Uint8, Device::Cpu)).map_err(|error| torch_error(&error))?;
+        if self.pin {
+            tensor = tensor.f_pin_memory(Device::Cuda(0)).map_err(|error| torch_error(&error))?;
+        }
+        if tensor.numel() != slots * slot_bytes {
+            let reason = format!("a batch of {} bytes for {slots} samples of {slot_bytes}", tensor.numel());
+            return Err(Error::Loader { reason });
+        }
+        let start: *mut u8 = tensor.data_ptr().cast();
+        let batch = Arc::new(tensor);
+        let slot = |number: usize| TensorSlot {
+            // SAFETY: the tensor is contiguous and holds `slots * slot_bytes` bytes, checked above.
+            start: unsafe { start.add(number * slot_bytes) },
+            bytes: slot_bytes,
+            _batch: Arc::clone(&batch),
+        };
+        let slots = (0..slots).map(slot).collect();
+        Ok((TensorBatch(batch), slots))
+    }
+
+    fn keep(&self, batch: TensorBatch, kept: &[usize]) -> Result<TensorBatch> {
+        let kept: Vec<i64> = kept.iter().map(|&position| position as i64).collect();
+        let tensor = batch.into_tensor()?;
+        let shorter = tensor.f_index_select(0, &Tensor::from_slice(&kept));
+        let mut shorter = shorter.map_err(|error| torch_error(&error))?;
+        if self.pin {
+            shorter = shorter.f_pin_memory(Device::Cuda(0)).map_err(|error| torch_error(&error))?;
+        }
+        Ok(TensorBatch(Arc::new(shorter)))
+    }
 }

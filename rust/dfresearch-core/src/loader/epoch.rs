@@ -1,0 +1,356 @@
+//! One pass over the samples: worker threads, open batches, and the consumer's side.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::{
+    BatchAllocator, EpochOrder, LoaderSettings, Quarantined, SamplePipeline,
+    is_sample_failure,
+};
+use crate::error::{DecodeError, Error, Result};
+use crate::modality::Label;
+use crate::rng::RandomKey;
+use crate::samples::SampleList;
+
+/// What the consumer gets when it asks for the next batch.
+#[derive(Debug)]
+pub enum NextBatch<B> {
+    /// A batch with at least one sample, in the order of the epoch.
+    Ready {
+        /// The batch's memory.
+        batch: B,
+        /// One label for each sample.
+        labels: Vec<Label>,
+        /// The step of the epoch that follows this batch.
+        next_step: usize,
+    },
+    /// Nothing came within the given time: ask again.
+    TimedOut,
+    /// The epoch is over.
+    End,
+}
+
+/// A running pass over the samples. Dropping it stops and joins its threads.
+pub struct Epoch<A: BatchAllocator> {
+    shared: Arc<Shared<A>>,
+    samples: Arc<SampleList>,
+    workers: Vec<JoinHandle<()>>,
+    process: u32,
+}
+
+struct Shared<A: BatchAllocator> {
+    state: Mutex<State<A>>,
+    /// Signalled when workers may find something to do.
+    room: Condvar,
+    /// Signalled when the consumer may find a finished batch.
+    finished: Condvar,
+    allocator: A,
+    order: EpochOrder,
+    prefetch: usize,
+}
+
+struct State<A: BatchAllocator> {
+    /// Batches between allocation and delivery; the front is the next one to deliver.
+    open: VecDeque<OpenBatch<A>>,
+    /// The step of the front of `open`.
+    front_step: usize,
+    delivered_samples: usize,
+    failed_samples: usize,
+    /// Failures of delivered batches that nobody has asked for yet.
+    quarantined: Vec<Quarantined>,
+    first_failure: Option<String>,
+    fatal: Option<Error>,
+    stopped: bool,
+}
+
+struct OpenBatch<A: BatchAllocator> {
+    batch: A::Batch,
+    /// Slots that no worker has claimed yet, last sample first.
+    unclaimed: Vec<A::Slot>,
+    samples: usize,
+    unfinished: usize,
+    failed: Vec<(usize, Quarantined)>,
+}
+
+/// One sample for a worker to load.
+struct Claim<A: BatchAllocator> {
+    step: usize,
+    position: usize,
+    sample: usize,
+    slot: A::Slot,
+}
+
+impl<A: BatchAllocator> Epoch<A> {
+    /// Starts the threads of an epoch at batch `first_step` of `order`.
+    ///
+    /// # Errors
+    /// [`Error::Loader`] when a thread cannot be started.
+    pub fn start<P: SamplePipeline>(
+        samples: Arc<SampleList>,
+        pipeline: Arc<P>,
+        allocator: A,
+        settings: &LoaderSettings,
+        order: EpochOrder,
+        epoch: u64,
+        first_step: usize,
+    ) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                open: VecDeque::with_capacity(settings.prefetch),
+                front_step: first_step,
+                delivered_samples: 0,
+                failed_samples: 0,
+                quarantined: Vec::new(),
+                first_failure: None,
+                fatal: None,
+                stopped: false,
+            }),
+            room: Condvar::new(),
+            finished: Condvar::new(),
+            allocator,
+            order,
+            prefetch: settings.prefetch,
+        });
+        let mut running =
+            Self { shared, samples, workers: Vec::new(), process: std::process::id() };
+        for number in 0..settings.num_workers {
+            let (shared, samples) = (running.shared.clone(), running.samples.clone());
+            let (pipeline, seed) = (pipeline.clone(), settings.seed);
+            let worker = std::thread::Builder::new()
+                .name(format!("dfresearch-loader-{number}"))
+                .spawn(move || shared.work(&samples, &*pipeline, seed, epoch))
+                .map_err(|error| Error::Loader { reason: format!("cannot start a thread: {error}") })?;
+            running.workers.push(worker);
+        }
+        Ok(running)
+    }
+
+    /// Waits at most `patience` for the next batch.
+    ///
+    /// # Errors
+    /// [`Error::Loader`] in a forked child, or when every sample of the epoch failed; any error of the
+    /// pipeline that is not the fault of a file. After an error the epoch is over.
+    pub fn next_batch(&mut self, patience: Duration) -> Result<NextBatch<A::Batch>> {
+        self.check_process()?;
+        let shared = self.shared.clone();
+        let deadline = Instant::now() + patience;
+        let mut state = shared.lock();
+        loop {
+            if let Some(error) = state.fatal.take() {
+                shared.stop(&mut state);
+                return Err(error);
+            }
+            if state.stopped {
+                return Ok(NextBatch::End);
+            }
+            if state.front_step >= shared.order.steps() {
+                shared.stop(&mut state);
+                return all_failed(&state).map_or(Ok(NextBatch::End), Err);
+            }
+            if state.open.front().is_some_and(|batch| batch.unfinished == 0) {
+                if let Some(ready) = shared.deliver(&mut state, &self.samples)? {
+                    return Ok(ready);
+                }
+                continue;
+            }
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return Ok(NextBatch::TimedOut);
+            };
+            state = shared
+                .finished
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// The samples that failed in the batches delivered since the last call, in the order of the epoch.
+    ///
+    /// # Errors
+    /// [`Error::Loader`] in a forked child.
+    pub fn take_quarantined(&self) -> Result<Vec<Quarantined>> {
+        self.check_process()?;
+        Ok(std::mem::take(&mut self.shared.lock().quarantined))
+    }
+
+    /// Stops the threads without waiting for them; the epoch is over.
+    pub fn stop(&self) {
+        if self.check_process().is_ok() {
+            self.shared.stop(&mut self.shared.lock());
+        }
+    }
+
+    /// After a fork only the forking thread lives on: nobody would ever fill a batch, and the lock may
+    /// be held by a thread that is gone.
+    fn check_process(&self) -> Result<()> {
+        if self.process == std::process::id() {
+            return Ok(());
+        }
+        let reason = "its threads did not survive the fork; make a new loader in the child process";
+        Err(Error::Loader { reason: reason.into() })
+    }
+}
+
+impl<A: BatchAllocator> Drop for Epoch<A> {
+    fn drop(&mut self) {
+        if self.check_process().is_err() {
+            // The threads belong to the parent: there is nobody to join here.
+            self.workers.drain(..).for_each(std::mem::forget);
+            return;
+        }
+        self.stop();
+        for worker in self.workers.drain(..) {
+            // A worker's own panics are caught where they arise; nothing is left to report.
+            let _ = worker.join();
+        }
+    }
+}
+
+fn all_failed<A: BatchAllocator>(state: &State<A>) -> Option<Error> {
+    let first = state.first_failure.as_ref()?;
+    if state.delivered_samples > 0 {
+        return None;
+    }
+    let count = state.failed_samples;
+    let reason = format!("all {count} samples failed to load; the first: {first}");
+    Some(Error::Loader { reason })
+}
+
+impl<A: BatchAllocator> Shared<A> {
+    fn lock(&self) -> MutexGuard<'_, State<A>> {
+        // No code that can panic runs under this lock, except an allocator that is out of memory.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&self, state: &mut State<A>) {
+        state.stopped = true;
+        self.room.notify_all();
+        self.finished.notify_all();
+    }
+
+    /// Takes the finished front batch; nothing when all of its samples failed.
+    fn deliver(
+        &self,
+        state: &mut State<A>,
+        samples: &SampleList,
+    ) -> Result<Option<NextBatch<A::Batch>>> {
+        let Some(OpenBatch { batch, samples, mut failed, .. }) = state.open.pop_front() else {
+            return Ok(None);
+        };
+        let indices = self.order.batch(state.front_step);
+        state.front_step += 1;
+        self.room.notify_all();
+
+        failed.sort_unstable_by_key(|(position, _)| *position);
+        let is_kept = |position: &usize| failed.iter().all(|(failed, _)| failed != position);
+        let kept: Vec<usize> = (0..samples).filter(is_kept).collect();
+        let labels = kept.iter().map(|&position| samples.label(indices[position] as usize)).collect();
+        state.failed_samples += failed.len();
+        state.quarantined.extend(failed.into_iter().map(|(_, sample)| sample));
+        if state.first_failure.is_none() {
+            state.first_failure = state.quarantined.first().map(|sample| sample.reason.clone());
+        }
+        state.delivered_samples += kept.len();
+        let next_step = state.front_step;
+        match kept.len() {
+            0 => Ok(None),
+            count if count == samples => Ok(Some(NextBatch::Ready { batch, labels, next_step })),
+            _ => {
+                let batch = self.allocator.keep(batch, &kept)?;
+                Ok(Some(NextBatch::Ready { batch, labels, next_step }))
+            }
+        }
+    }
+
+    fn work<P: SamplePipeline>(&self, samples: &SampleList, pipeline: &P, seed: u64, epoch: u64) {
+        let mut scratch = pipeline.scratch();
+        while let Some(Claim { step, position, sample, mut slot }) = self.claim(pipeline.slot_bytes()) {
+            let path = samples.path(sample);
+            let key = RandomKey { seed, epoch, sample: sample as u64 };
+            let loaded = catch_unwind(AssertUnwindSafe(|| {
+                pipeline.load(&path, key, &mut scratch, slot.as_mut())
+            }));
+            let result = loaded.unwrap_or_else(|_| {
+                // Buffers may be half written after a panic.
+                scratch = pipeline.scratch();
+                let reason = "the decoder panicked".into();
+                Err(Error::decode(&path, DecodeError::Corrupt { format: "media", reason }))
+            });
+            // The slot is given back before the batch can count as finished.
+            drop(slot);
+            self.finish(step, position, result.map_err(|error| (error, sample, path)));
+        }
+    }
+
+    /// Waits for a sample to load; nothing when the epoch is over for the workers.
+    fn claim(&self, slot_bytes: usize) -> Option<Claim<A>> {
+        let mut state = self.lock();
+        loop {
+            if state.stopped {
+                return None;
+            }
+            let front = state.front_step;
+            let unclaimed = state.open.iter().position(|batch| !batch.unclaimed.is_empty());
+            if let Some(number) = unclaimed {
+                let batch = &mut state.open[number];
+                let position = batch.samples - batch.unclaimed.len();
+                if let Some(slot) = batch.unclaimed.pop() {
+                    let step = front + number;
+                    let sample = self.order.batch(step)[position] as usize;
+                    return Some(Claim { step, position, sample, slot });
+                }
+            }
+            let next = front + state.open.len();
+            if next >= self.order.steps() {
+                return None;
+            }
+            if state.open.len() < self.prefetch {
+                let samples = self.order.batch(next).len();
+                match self.allocator.allocate(samples, slot_bytes) {
+                    Ok((batch, mut unclaimed)) => {
+                        unclaimed.reverse();
+                        let failed = Vec::new();
+                        state.open.push_back(OpenBatch {
+                            batch,
+                            unclaimed,
+                            samples,
+                            unfinished: samples,
+                            failed,
+                        });
+                        self.room.notify_all();
+                    }
+                    Err(error) => self.fail(&mut state, error),
+                }
+                continue;
+            }
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn finish(&self, step: usize, position: usize, result: Result<(), (Error, usize, PathBuf)>) {
+        let mut state = self.lock();
+        let number = step - state.front_step;
+        let Some(batch) = state.open.get_mut(number) else { return };
+        batch.unfinished -= 1;
+        let is_finished = batch.unfinished == 0;
+        if let Err((error, index, path)) = result {
+            if is_sample_failure(&error) {
+                batch.failed.push((position, Quarantined { index, path, reason: error.to_string() }));
+            } else {
+                self.fail(&mut state, error);
+            }
+        }
+        if is_finished && number == 0 {
+            self.finished.notify_all();
+        }
+    }
+
+    fn fail(&self, state: &mut State<A>, error: Error) {
+        state.fatal.get_or_insert(error);
+        self.stop(state);
+    }
+}

@@ -1,0 +1,126 @@
+//! One image file to one slot: decode, preprocess, augment, flip, planes.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use super::SamplePipeline;
+use crate::augment::{AugmentScratch, AugmentTable, apply_plan, plan};
+use crate::error::{Error, Result};
+use crate::preprocess::{ImagePreprocess, ImageScratch};
+use crate::rng::RandomKey;
+
+/// Loads images as `[3, H, W]` bytes.
+#[derive(Debug)]
+pub struct ImagePipeline {
+    preprocess: ImagePreprocess,
+    augment: Option<(AugmentTable, u32)>,
+}
+
+/// What one worker keeps between images.
+#[derive(Debug, Default)]
+pub struct ImagePipelineScratch {
+    file: Vec<u8>,
+    /// The preprocessed image `[H, W, 3]`.
+    pixels: Vec<u8>,
+    image: ImageScratch,
+    augment: AugmentScratch,
+}
+
+impl ImagePipeline {
+    /// Preprocesses every image, then augments it by a level of a table, if one is given.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when the table has no such level.
+    pub fn new(preprocess: ImagePreprocess, augment: Option<(AugmentTable, u32)>) -> Result<Self> {
+        if let Some((table, level)) = &augment {
+            table.operations(*level)?;
+        }
+        Ok(Self { preprocess, augment })
+    }
+}
+
+impl SamplePipeline for ImagePipeline {
+    type Scratch = ImagePipelineScratch;
+
+    fn scratch(&self) -> Self::Scratch {
+        ImagePipelineScratch::default()
+    }
+
+    fn slot_bytes(&self) -> usize {
+        self.preprocess.output_bytes()
+    }
+
+    fn load(
+        &self,
+        path: &Path,
+        key: RandomKey,
+        scratch: &mut Self::Scratch,
+        slot: &mut [u8],
+    ) -> Result<()> {
+        let ImagePipelineScratch { file, pixels, image, augment } = scratch;
+        read_file(path, file)?;
+        pixels.resize(self.preprocess.output_bytes(), 0);
+        self.preprocess.run(file, image, pixels).map_err(|reason| Error::decode(path, reason))?;
+
+        let (height, width) = self.preprocess.size;
+        let mut flip = false;
+        if let Some((table, level)) = &self.augment {
+            let plan = plan(table, *level, key)?;
+            apply_plan(&plan, pixels, width, height, augment)?;
+            flip = plan.flip;
+        }
+        write_planes(pixels, width, flip, slot);
+        Ok(())
+    }
+}
+
+/// Reads a whole file into `bytes`. Opening a named pipe would wait for ever for somebody to write to it.
+fn read_file(path: &Path, bytes: &mut Vec<u8>) -> Result<()> {
+    let metadata = std::fs::metadata(path).map_err(|error| Error::io(path, error))?;
+    if !metadata.is_file() {
+        let kind = if metadata.is_dir() { "a directory" } else { "not a regular file" };
+        return Err(Error::io(path, std::io::Error::new(ErrorKind::InvalidInput, kind)));
+    }
+    bytes.clear();
+    bytes.reserve(metadata.len() as usize + 1);
+    File::open(path)
+        .and_then(|mut file| file.read_to_end(bytes))
+        .map(drop)
+        .map_err(|error| Error::io(path, error))
+}
+
+/// `[H, W, 3]` to `[3, H, W]`, mirrored from left to right on the way when `flip` is set.
+fn write_planes(pixels: &[u8], width: usize, flip: bool, planes: &mut [u8]) {
+    let plane = planes.len() / 3;
+    let (red, rest) = planes.split_at_mut(plane);
+    let (green, blue) = rest.split_at_mut(plane);
+    let rows = red.chunks_exact_mut(width).zip(green.chunks_exact_mut(width)).zip(blue.chunks_exact_mut(width));
+    for (((red, green), blue), row) in rows.zip(pixels.chunks_exact(width * 3)) {
+        let (row, _) = row.as_chunks::<3>();
+        let targets = red.iter_mut().zip(green.iter_mut()).zip(blue.iter_mut());
+        let copy = |(((red, green), blue), pixel): (((&mut u8, &mut u8), &mut u8), &[u8; 3])| {
+            (*red, *green, *blue) = (pixel[0], pixel[1], pixel[2]);
+        };
+        if flip {
+            targets.zip(row.iter().rev()).for_each(copy);
+        } else {
+            targets.zip(row).for_each(copy);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn planes_are_split_and_mirrored() {
+        let pixels: Vec<u8> = (0..12).collect();
+        let mut planes = [0; 12];
+        write_planes(&pixels, 2, false, &mut planes);
+        assert_eq!(planes, [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]);
+        write_planes(&pixels, 2, true, &mut planes);
+        assert_eq!(planes, [3, 0, 9, 6, 4, 1, 10, 7, 5, 2, 11, 8]);
+    }
+}

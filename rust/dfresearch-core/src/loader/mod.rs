@@ -1,0 +1,136 @@
+//! Batches from files: a dedicated pool of threads, a bounded queue, and an order that never depends on timing.
+//!
+//! ```text
+//!            claim (step, slot)            write                    take in order
+//!   order ───────────────────► workers ───────────► open batches ───────────────► consumer
+//!   f(seed, epoch)             decode ► preprocess   at most `prefetch`            drops failed slots,
+//!                              ► augment ► slot      allocated, each sample        skips empty batches
+//!                                                    in its own slot
+//! ```
+//!
+//! A batch is a function of (samples not quarantined when the epoch began, seed, epoch, step) alone.
+//! A sample that fails is named and its slot is dropped; nothing stands in for it.
+
+mod epoch;
+mod image;
+mod order;
+
+use std::path::{Path, PathBuf};
+
+pub use epoch::{Epoch, NextBatch};
+pub use image::ImagePipeline;
+pub use order::{EpochOrder, Shard};
+
+use crate::error::{Error, Result};
+use crate::rng::RandomKey;
+
+/// What turns one file into one slot of a batch: decode, preprocess, augment and the final layout.
+pub trait SamplePipeline: Send + Sync + 'static {
+    /// Buffers that one worker keeps between samples.
+    type Scratch;
+    /// Fresh buffers for one worker.
+    fn scratch(&self) -> Self::Scratch;
+    /// Bytes of one sample in a batch.
+    fn slot_bytes(&self) -> usize;
+    /// Writes the sample into `slot`, which holds [`SamplePipeline::slot_bytes`] bytes.
+    ///
+    /// # Errors
+    /// [`Error::Decode`], [`Error::NotFound`] or [`Error::Io`] when the file is to blame: it is then
+    /// quarantined. Any other error ends the epoch.
+    fn load(
+        &self,
+        path: &Path,
+        key: RandomKey,
+        scratch: &mut Self::Scratch,
+        slot: &mut [u8],
+    ) -> Result<()>;
+}
+
+/// Where batches are allocated; libtorch's memory in the binding, plain vectors in tests.
+pub trait BatchAllocator: Send + Sync + 'static {
+    /// A batch that is being filled.
+    type Batch: Send;
+    /// One sample's part of a batch; slots of a batch never overlap.
+    type Slot: Send + AsMut<[u8]>;
+    /// Allocates a batch of `slots` samples of `slot_bytes` bytes each.
+    ///
+    /// # Errors
+    /// [`Error::Loader`] when there is no memory.
+    fn allocate(&self, slots: usize, slot_bytes: usize) -> Result<(Self::Batch, Vec<Self::Slot>)>;
+    /// Keeps only the slots listed in `kept` (ascending), in that order.
+    ///
+    /// # Errors
+    /// [`Error::Loader`] when there is no memory.
+    fn keep(&self, batch: Self::Batch, kept: &[usize]) -> Result<Self::Batch>;
+}
+
+/// A sample that could not be loaded, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The sample's index in the source.
+    pub index: usize,
+    /// Its file.
+    pub path: PathBuf,
+    /// The reason, which names the file.
+    pub reason: String,
+}
+
+/// How an epoch is cut into batches and worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoaderSettings {
+    /// Samples in a batch.
+    pub batch_size: usize,
+    /// Whether the order is drawn anew every epoch.
+    pub shuffle: bool,
+    /// Whether an incomplete last batch is left out.
+    pub drop_last: bool,
+    /// Threads that load samples.
+    pub num_workers: usize,
+    /// Batches that may be open or waiting at any time.
+    pub prefetch: usize,
+    /// What all randomness is keyed by, with epoch and sample.
+    pub seed: u64,
+    /// Which share of every epoch this loader goes through.
+    pub shard: Shard,
+}
+
+impl LoaderSettings {
+    /// Refuses settings under which no batch could ever be made.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming the setting.
+    pub fn check(&self) -> Result<()> {
+        for (name, value) in [
+            ("batch_size", self.batch_size),
+            ("num_workers", self.num_workers),
+            ("prefetch", self.prefetch),
+            ("world_size", self.shard.world_size),
+        ] {
+            if value == 0 {
+                return Err(Error::argument(name, "must be at least 1"));
+            }
+        }
+        if self.shard.rank >= self.shard.world_size {
+            let reason = format!("{} is not below world_size {}", self.shard.rank, self.shard.world_size);
+            return Err(Error::argument("rank", reason));
+        }
+        Ok(())
+    }
+}
+
+/// Whether the file is to blame, so that the epoch can go on without it.
+///
+/// Running out of file handles or memory says nothing about the file: such an error ends the epoch.
+fn is_sample_failure(error: &Error) -> bool {
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    match error {
+        Error::Decode { .. } | Error::NotFound { .. } => true,
+        Error::Io { source, .. } => {
+            !matches!(source.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE))
+                && source.kind() != std::io::ErrorKind::OutOfMemory
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,420 @@
+//! `Loader` and its iterator.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use dfresearch_core::augment::AugmentTable;
+use dfresearch_core::loader::{
+    Epoch, EpochOrder, ImagePipeline, LoaderSettings, NextBatch, Quarantined, Shard,
+};
+use dfresearch_core::preprocess::{ImagePreprocess, PreprocessMode};
+use dfresearch_core::samples::SampleList;
+use dfresearch_core::{Error, Label, Modality};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tch::Tensor;
+
+use crate::augment::{default_table, extract_table};
+use crate::errors::{argument_error, run_detached};
+use crate::store::Samples;
+use crate::tensors::{TensorAllocator, wrap_tensor};
+
+/// How long a wait for a batch lasts before Python's signals are looked at.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Batches that wait for the consumer unless the caller says otherwise.
+const DEFAULT_PREFETCH: usize = 4;
+
+type Running = Arc<Mutex<Option<Epoch<TensorAllocator>>>>;
+
+/// Batches from files; each iteration goes through one epoch.
+#[pyclass(module = "dfresearch_rs", weakref)]
+pub struct Loader {
+    samples: Arc<SampleList>,
+    pipeline: Arc<ImagePipeline>,
+    sample_shape: Vec<usize>,
+    settings: LoaderSettings,
+    progress: Arc<Mutex<Progress>>,
+    running: Mutex<Option<Running>>,
+}
+
+/// What a loader remembers from batch to batch.
+#[derive(Default)]
+struct Progress {
+    epoch: u64,
+    step: usize,
+    /// The samples that failed in this epoch or an earlier one, with their reasons.
+    quarantined: Vec<Quarantined>,
+    /// How many of them were known when this epoch began: these are not listed in it.
+    left_out: usize,
+    data_wait: Duration,
+    /// Whether the next iteration starts at `epoch` and `step` instead of the next epoch.
+    resume: bool,
+    is_running: bool,
+    /// Counts iterations, so that an outdated iterator is found out.
+    iteration: u64,
+}
+
+impl Progress {
+    fn begin(&mut self, epoch: u64) {
+        self.epoch = epoch;
+        self.step = 0;
+    }
+
+    /// The samples of the running epoch.
+    fn active(&self, total: usize) -> Vec<u32> {
+        let mut left_out: Vec<usize> = self.quarantined[..self.left_out].iter().map(|q| q.index).collect();
+        left_out.sort_unstable();
+        (0..total).filter(|index| left_out.binary_search(index).is_err()).map(|index| index as u32).collect()
+    }
+
+    /// Notes what failed so far in the running epoch.
+    fn note(&mut self, failed: Vec<Quarantined>) {
+        for sample in failed {
+            if !self.quarantined.iter().any(|known| known.index == sample.index) {
+                self.quarantined.push(sample);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[pymethods]
+impl Loader {
+    #[new]
+    #[pyo3(signature = (
+        samples, *, modality, batch_size = 32, size = (224, 224), mode = "competition", recompress = true,
+        augment = None, shuffle = false, drop_last = false, num_workers = None, prefetch = DEFAULT_PREFETCH,
+        seed = 42, epoch = 0, rank = 0, world_size = 1,
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "keywords of a Python constructor")]
+    fn new(
+        samples: &Bound<'_, PyAny>,
+        modality: &str,
+        batch_size: usize,
+        size: (usize, usize),
+        mode: &str,
+        recompress: bool,
+        augment: Option<&Bound<'_, PyAny>>,
+        shuffle: bool,
+        drop_last: bool,
+        num_workers: Option<usize>,
+        prefetch: usize,
+        seed: u64,
+        epoch: u64,
+        rank: usize,
+        world_size: usize,
+    ) -> PyResult<Self> {
+        let py = samples.py();
+        let list = extract_samples(samples)?;
+        let augment = augment.map(extract_augment).transpose()?;
+        let num_workers =
+            num_workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let shard = Shard { rank, world_size };
+        let settings =
+            LoaderSettings { batch_size, shuffle, drop_last, num_workers, prefetch, seed, shard };
+        let pipeline = run_detached(py, || {
+            settings.check()?;
+            match modality.parse()? {
+                Modality::Image => {
+                    let preprocess = ImagePreprocess::new(size, mode.parse::<PreprocessMode>()?, recompress)?;
+                    ImagePipeline::new(preprocess, augment)
+                }
+                other => Err(Error::argument("modality", format!("{other} is not loaded by this version"))),
+            }
+        })?;
+        let progress = Progress { epoch, resume: true, ..Progress::default() };
+        Ok(Self {
+            samples: list,
+            pipeline: Arc::new(pipeline),
+            sample_shape: vec![3, size.0, size.1],
+            settings,
+            progress: Arc::new(Mutex::new(progress)),
+            running: Mutex::default(),
+        })
+    }
+
+    fn __len__(&self) -> usize {
+        let progress = lock(&self.progress);
+        let left_out = if progress.is_running { progress.left_out } else { self.left_out_next(&progress) };
+        let share = self.settings.shard.len_of(self.samples.len() - left_out);
+        let batch_size = self.settings.batch_size;
+        if self.settings.drop_last { share / batch_size } else { share.div_ceil(batch_size) }
+    }
+
+    /// Starts the next epoch, or the one that `set_epoch` or `load_state_dict` named.
+    fn __iter__(&self, py: Python<'_>) -> PyResult<LoaderIterator> {
+        self.close(py)?;
+        let (epoch, step, active, number) = {
+            let mut progress = lock(&self.progress);
+            if !progress.resume {
+                let next = progress.epoch + 1;
+                progress.begin(next);
+            }
+            if progress.step == 0 {
+                progress.left_out = self.left_out_next(&progress);
+            }
+            progress.resume = false;
+            progress.is_running = true;
+            progress.iteration += 1;
+            (progress.epoch, progress.step, progress.active(self.samples.len()), progress.iteration)
+        };
+        let (samples, pipeline, settings) = (self.samples.clone(), self.pipeline.clone(), self.settings);
+        let allocator = TensorAllocator::new(&self.sample_shape);
+        let running = run_detached(py, || {
+            let order = EpochOrder::new(active.into_iter(), &settings, epoch);
+            Epoch::start(samples, pipeline, allocator, &settings, order, epoch, step)
+        })?;
+        let running = Arc::new(Mutex::new(Some(running)));
+        register(&running);
+        *lock(&self.running) = Some(running.clone());
+        let process = std::process::id();
+        Ok(LoaderIterator { running, progress: self.progress.clone(), number, process })
+    }
+
+    fn set_epoch(&self, py: Python<'_>, epoch: u64) -> PyResult<()> {
+        self.close(py)?;
+        let mut progress = lock(&self.progress);
+        progress.begin(epoch);
+        progress.resume = true;
+        Ok(())
+    }
+
+    fn state_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let state = PyDict::new(py);
+        for (name, value) in self.identity() {
+            state.set_item(name, value)?;
+        }
+        let progress = lock(&self.progress);
+        state.set_item("epoch", progress.epoch)?;
+        state.set_item("step", progress.step)?;
+        state.set_item("left_out", progress.left_out)?;
+        let failed = progress.quarantined.iter().map(|sample| (sample.index, sample.reason.clone()));
+        state.set_item("quarantined", failed.collect::<Vec<_>>())?;
+        Ok(state)
+    }
+
+    fn load_state_dict(&self, state: &Bound<'_, PyDict>) -> PyResult<()> {
+        let py = state.py();
+        let entry = |name: &str| {
+            state.get_item(name)?.ok_or_else(|| argument_error(py, "state_dict", format!("{name:?} is missing")))
+        };
+        for (name, ours) in self.identity() {
+            let theirs: u64 = entry(name)?.extract()?;
+            if theirs != ours {
+                let reason = format!("it was saved with {name} = {theirs}, this loader has {ours}");
+                return Err(argument_error(py, "state_dict", reason));
+            }
+        }
+        let failed: Vec<(usize, String)> = entry("quarantined")?.extract()?;
+        let left_out: usize = entry("left_out")?.extract()?;
+        if left_out > failed.len() || failed.iter().any(|(index, _)| *index >= self.samples.len()) {
+            return Err(argument_error(py, "state_dict", "its quarantined samples are not this loader's"));
+        }
+        let (epoch, step) = (entry("epoch")?.extract()?, entry("step")?.extract()?);
+        self.close(py)?;
+        let path = |index| self.samples.path(index);
+        let quarantined = failed
+            .into_iter()
+            .map(|(index, reason)| Quarantined { index, path: path(index), reason })
+            .collect();
+        let mut progress = lock(&self.progress);
+        let data_wait = progress.data_wait;
+        let iteration = progress.iteration;
+        *progress = Progress {
+            epoch,
+            step,
+            quarantined,
+            left_out,
+            data_wait,
+            resume: true,
+            is_running: false,
+            iteration,
+        };
+        Ok(())
+    }
+
+    #[getter]
+    fn num_samples(&self) -> usize {
+        self.samples.len()
+    }
+
+    #[getter]
+    fn quarantined(&self) -> Vec<(PathBuf, String)> {
+        let progress = lock(&self.progress);
+        progress.quarantined.iter().map(|sample| (sample.path.clone(), sample.reason.clone())).collect()
+    }
+
+    #[getter]
+    fn data_wait_seconds(&self) -> f64 {
+        lock(&self.progress).data_wait.as_secs_f64()
+    }
+
+    /// Stops the running epoch and waits for its threads.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let running = lock(&self.running).take();
+        lock(&self.progress).is_running = false;
+        run_detached(py, || {
+            if let Some(running) = running {
+                drop(lock(&running).take());
+            }
+            Ok(())
+        })
+    }
+
+    fn __repr__(&self) -> String {
+        let LoaderSettings { batch_size, num_workers, seed, .. } = self.settings;
+        let samples = self.samples.len();
+        format!("Loader({samples} samples, batch_size={batch_size}, num_workers={num_workers}, seed={seed})")
+    }
+}
+
+impl Loader {
+    /// What has to be the same for a saved position to mean the same batches.
+    fn identity(&self) -> [(&'static str, u64); 7] {
+        let LoaderSettings { batch_size, shuffle, drop_last, seed, shard, .. } = self.settings;
+        [
+            ("num_samples", self.samples.len() as u64),
+            ("batch_size", batch_size as u64),
+            ("shuffle", u64::from(shuffle)),
+            ("drop_last", u64::from(drop_last)),
+            ("seed", seed),
+            ("rank", shard.rank as u64),
+            ("world_size", shard.world_size as u64),
+        ]
+    }
+
+    /// How many known failures the next epoch leaves out.
+    ///
+    /// Processes that share an epoch know of their own failures only: to keep their shares disjoint and
+    /// equally long, none of them leaves anything out of the order, and failing slots are dropped again.
+    fn left_out_next(&self, progress: &Progress) -> usize {
+        if self.settings.shard.world_size > 1 { 0 } else { progress.quarantined.len() }
+    }
+}
+
+/// One epoch of a `Loader`.
+#[pyclass(module = "dfresearch_rs")]
+pub struct LoaderIterator {
+    running: Running,
+    progress: Arc<Mutex<Progress>>,
+    /// Which iteration of the loader this is.
+    number: u64,
+    process: u32,
+}
+
+type Batch<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
+
+#[pymethods]
+impl LoaderIterator {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Batch<'py>>> {
+        let begun = Instant::now();
+        let next = self.next_tensors(py);
+        lock(&self.progress).data_wait += begun.elapsed();
+        let Some((inputs, labels)) = next? else { return Ok(None) };
+        Ok(Some((wrap_tensor(py, &inputs)?, wrap_tensor(py, &labels)?)))
+    }
+}
+
+impl LoaderIterator {
+    fn next_tensors(&self, py: Python<'_>) -> PyResult<Option<(Tensor, Tensor)>> {
+        self.check_current(py)?;
+        loop {
+            let outcome = run_detached(py, || {
+                let mut running = lock(&self.running);
+                let Some(epoch) = running.as_mut() else { return Ok(NextBatch::End) };
+                let outcome = epoch.next_batch(SIGNAL_INTERVAL);
+                lock(&self.progress).note(epoch.take_quarantined()?);
+                if !matches!(outcome, Ok(NextBatch::Ready { .. } | NextBatch::TimedOut)) {
+                    drop(running.take());
+                }
+                outcome
+            });
+            match outcome {
+                Ok(NextBatch::Ready { batch, labels, next_step }) => {
+                    lock(&self.progress).step = next_step;
+                    let labels: Vec<i64> = labels.into_iter().map(Label::index).collect();
+                    let labels = Tensor::from_slice(&labels);
+                    return run_detached(py, || Ok(Some((batch.into_tensor()?, labels))));
+                }
+                Ok(NextBatch::TimedOut) => py.check_signals()?,
+                Ok(NextBatch::End) => {
+                    lock(&self.progress).is_running = false;
+                    return Ok(None);
+                }
+                Err(error) => {
+                    lock(&self.progress).is_running = false;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn check_current(&self, py: Python<'_>) -> PyResult<()> {
+        let reason = if self.process != std::process::id() {
+            "its threads did not survive the fork; make a new loader in the child process"
+        } else if lock(&self.progress).iteration != self.number {
+            "another iteration of this loader has begun since"
+        } else {
+            return Ok(());
+        };
+        run_detached(py, || Err(Error::Loader { reason: reason.into() }))
+    }
+}
+
+impl Drop for LoaderIterator {
+    fn drop(&mut self) {
+        // Workers may need the interpreter for a custom operation before they can be joined.
+        Python::attach(|py| py.detach(|| drop(lock(&self.running).take())));
+    }
+}
+
+/// Iterations whose threads may still run.
+static LIVE: Mutex<Vec<Weak<Mutex<Option<Epoch<TensorAllocator>>>>>> = Mutex::new(Vec::new());
+
+fn register(running: &Running) {
+    let mut live = lock(&LIVE);
+    live.retain(|other| other.strong_count() > 0);
+    live.push(Arc::downgrade(running));
+}
+
+/// Stops and joins all threads of all loaders; runs when the interpreter exits.
+#[pyfunction]
+pub fn close_loaders(py: Python<'_>) -> PyResult<()> {
+    run_detached(py, || {
+        let live: Vec<_> = lock(&LIVE).drain(..).collect();
+        live.iter().filter_map(Weak::upgrade).for_each(|running| drop(lock(&running).take()));
+        Ok(())
+    })
+}
+
+/// A `Samples` as it is, or any sequence of (path, label).
+fn extract_samples(samples: &Bound<'_, PyAny>) -> PyResult<Arc<SampleList>> {
+    if let Ok(samples) = samples.cast::<Samples>() {
+        return Ok(samples.get().list());
+    }
+    let mut list: Vec<(PathBuf, Label)> = Vec::new();
+    for sample in samples.try_iter()? {
+        let (path, label): (PathBuf, i64) = sample?.extract()?;
+        let label = run_detached(samples.py(), || Label::try_from(label))?;
+        list.push((path, label));
+    }
+    run_detached(samples.py(), || SampleList::from_pairs(list).map(Arc::new))
+}
+
+/// A level of the default table, or `(table, level)`.
+fn extract_augment(augment: &Bound<'_, PyAny>) -> PyResult<(AugmentTable, u32)> {
+    if let Ok(level) = augment.extract::<u32>() {
+        return Ok((extract_table(&default_table(augment.py())?)?, level));
+    }
+    let (table, level): (Bound<'_, PyAny>, u32) = augment.extract()?;
+    Ok((extract_table(&table)?, level))
+}

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Installs what dfresearch needs and is missing, and says what it does. Called by `make setup`.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+required="pkg-config clang libclang-dev cmake nasm g++ python3-dev python3-venv ffmpeg
+libavcodec-dev libavdevice-dev libavfilter-dev libavformat-dev libavutil-dev libswresample-dev libswscale-dev"
+photographs="lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 mate-backgrounds plasma-workspace-wallpapers"
+
+say() { printf 'setup: %s\n' "$*"; }
+
+missing_packages() {
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || printf '%s ' "$package"
+    done
+}
+
+# Installs packages as root or by a sudo that asks nothing; otherwise fails.
+apt_install() {
+    local as_root=""
+    if [ "$(id -u)" -ne 0 ]; then
+        sudo -n true 2>/dev/null || return 1
+        as_root="sudo -n"
+    fi
+    $as_root env DEBIAN_FRONTEND=noninteractive sh -c \
+        'apt-get -qq update && apt-get -qq install -y --no-install-recommends "$@"' apt_install "$@" >/dev/null
+}
+
+if command -v apt-get >/dev/null; then
+    # shellcheck disable=SC2086
+    missing=$(missing_packages $required)
+    if [ -n "$missing" ]; then
+        say "installing system packages: $missing"
+        # shellcheck disable=SC2086
+        apt_install $missing || {
+            say "these system packages are missing and could not be installed here. Run this line, then start again:"
+            say "    sudo apt-get install -y $missing"
+            exit 1
+        }
+    fi
+    # shellcheck disable=SC2086
+    missing=$(missing_packages $photographs)
+    if [ -n "$missing" ]; then
+        say "installing photographs for the demo: $missing"
+        # shellcheck disable=SC2086
+        apt_install $missing ||
+            say "not installed; the demo has fewer photographs. To have them: sudo apt-get install -y $missing"
+    fi
+else
+    for tool in pkg-config clang cmake nasm c++ ffmpeg; do
+        command -v "$tool" >/dev/null || { say "$tool is missing: install it with your system's packages"; exit 1; }
+    done
+fi
+
+command -v cargo >/dev/null || { say "cargo is missing: install Rust (rustup or your system's packages)"; exit 1; }
+
+uv=$(command -v uv || echo .tools/bin/uv)
+if [ ! -x "$uv" ]; then
+    say "installing uv into .tools/"
+    python3 -m venv .tools
+    .tools/bin/pip install --quiet --disable-pip-version-check uv
+fi
+
+say "installing Python packages and building the Rust module (the first time takes a few minutes)"
+"$uv" sync --quiet
+say "ready"
