@@ -1,5 +1,11 @@
 //! Encoded media to pixels and samples, exactly as the competition's own decoders see them.
 
+pub mod jpeg;
+mod jpeg_header;
+
+pub use jpeg::JpegCodec;
+pub use jpeg_header::JpegHeader;
+
 use crate::error::DecodeError;
 
 /// The largest image that is decoded; a header is held against it before anything is allocated.
