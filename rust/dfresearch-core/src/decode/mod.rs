@@ -8,6 +8,14 @@ pub use jpeg_header::JpegHeader;
 
 use crate::error::DecodeError;
 
+mod bmp;
+mod gif;
+mod image;
+mod png;
+mod tiff;
+
+pub use image::{ImageDecoder, ImageFormat, decode_image_bytes, decode_image_file, read_dimensions};
+
 /// The largest image that is decoded; a header is held against it before anything is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageLimits {
