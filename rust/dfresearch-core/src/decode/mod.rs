@@ -1,6 +1,20 @@
 //! Encoded media to pixels and samples, exactly as the competition's own decoders see them.
 
+pub mod jpeg;
+mod jpeg_header;
+
+pub use jpeg::JpegCodec;
+pub use jpeg_header::JpegHeader;
+
 use crate::error::DecodeError;
+
+mod bmp;
+mod gif;
+mod image;
+mod png;
+mod tiff;
+
+pub use image::{ImageDecoder, ImageFormat, decode_image_bytes, decode_image_file, read_dimensions};
 
 /// The largest image that is decoded; a header is held against it before anything is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
