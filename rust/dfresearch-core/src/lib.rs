@@ -12,6 +12,7 @@
 //! gives the loader memory to write batches into, and turns errors into exceptions.
 #![deny(unsafe_code)]
 
+pub mod catalog;
 pub mod decode;
 pub mod error;
 pub mod metric;

@@ -63,7 +63,7 @@ pub fn gather_samples(
     split: Split,
     max_per_class: Option<usize>,
     seed: u64,
-    probe: &Probe,
+    probe: &Probe<'_>,
     progress: &Progress<'_>,
 ) -> Result<(SampleList, StoreReport)> {
     let survey = survey(cache_dir, modality, definitions, probe, progress)?;
@@ -76,7 +76,7 @@ pub fn survey(
     cache_dir: &Path,
     modality: Modality,
     definitions: &[LabelledDataset],
-    probe: &Probe,
+    probe: &Probe<'_>,
     progress: &Progress<'_>,
 ) -> Result<Survey> {
     let datasets = unique_datasets(definitions)?;

@@ -7,3 +7,7 @@ mod report;
 pub use gather::{LabelledDataset, Survey, gather_samples, survey};
 pub use list::{SampleList, SampleListBuilder};
 pub use report::{Conflict, DatasetReport, DatasetStatus, QuarantinedFile, StoreReport, UnknownManifestFile};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;

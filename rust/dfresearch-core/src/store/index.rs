@@ -137,7 +137,7 @@ impl Index {
     }
 
     /// An index that lasts as long as the process, filled from the file as far as that can be read.
-    fn in_memory(path: PathBuf, unwritable: Option<&str>) -> Result<Self> {
+    pub(super) fn in_memory(path: PathBuf, unwritable: Option<&str>) -> Result<Self> {
         let failed = |error: rusqlite::Error| OpenError::Database(error).into_error(&path);
         let flags =
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_URI;

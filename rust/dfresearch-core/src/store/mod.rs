@@ -27,7 +27,7 @@ pub use manifest::{MANIFEST_FILE, Manifest};
 pub use scan::{DatasetScan, Progress, ScanProgress, ScannedFile, scan_dataset};
 
 /// Reads width and height from the header of an encoded media file.
-pub type Probe = dyn Fn(&[u8]) -> Result<(usize, usize), DecodeError> + Sync;
+pub type Probe<'a> = dyn Fn(&[u8]) -> Result<(usize, usize), DecodeError> + Sync + 'a;
 
 /// The SHA-256 of a file's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -114,34 +114,4 @@ fn place_in_cache(cache_dir: &Path, path: &Path) -> Option<(Modality, String, St
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_leave_the_cache_are_refused() {
-        for name in ["", ".", "..", "../x", "a/b", "/etc", "a\\b", "a\0b", "a\nb"] {
-            assert!(check_dataset_name(name).is_err(), "{name:?}");
-        }
-        for name in ["cats", "v14-vil100.jpeg", "..a", "två ord"] {
-            check_dataset_name(name).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_hash_is_printed_as_sha256sum_does() {
-        assert_eq!(
-            ContentHash::of(b"abc").to_string(),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
-    }
-
-    #[test]
-    fn a_file_of_the_cache_is_found_by_its_path() {
-        let cache = Path::new("/somewhere/cache");
-        let found = place_in_cache(cache, Path::new("/somewhere/cache/datasets/image/cats/a/b.jpg"));
-        assert_eq!(found, Some((Modality::Image, "cats".to_owned(), "a/b.jpg".to_owned())));
-        for outside in ["/elsewhere/datasets/image/cats/b.jpg", "/somewhere/cache/datasets/text/cats/b.jpg"] {
-            assert_eq!(place_in_cache(cache, Path::new(outside)), None);
-        }
-    }
-}
+mod tests;

@@ -76,7 +76,7 @@ pub fn scan_dataset(
     cache_dir: &Path,
     modality: Modality,
     dataset: &str,
-    probe: &Probe,
+    probe: &Probe<'_>,
     progress: &Progress<'_>,
 ) -> Result<DatasetScan> {
     check_dataset_name(dataset)?;
@@ -153,7 +153,7 @@ fn read_files(
     folder: &Path,
     modality: Modality,
     batch: &[(String, FileState, Option<String>)],
-    probe: &Probe,
+    probe: &Probe<'_>,
 ) -> Vec<ScannedFile> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(batch.len());
     let next = AtomicUsize::new(0);
@@ -186,7 +186,7 @@ fn read_file(
     modality: Modality,
     state: FileState,
     group: Option<String>,
-    probe: &Probe,
+    probe: &Probe<'_>,
 ) -> FileRecord {
     let read = match modality {
         Modality::Image => read_image(path, probe),
@@ -225,7 +225,7 @@ fn unreadable(state: FileState, reason: String, group: Option<String>) -> FileRe
 /// The content's hash, and what its header says or why it was refused.
 type Content = (ContentHash, Result<Option<(u32, u32)>, DecodeError>);
 
-fn read_image(path: &Path, probe: &Probe) -> std::io::Result<Content> {
+fn read_image(path: &Path, probe: &Probe<'_>) -> std::io::Result<Content> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_IMAGE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_IMAGE_BYTES {
