@@ -16,6 +16,10 @@ pub mod decode;
 pub mod error;
 pub mod metric;
 pub mod modality;
+pub mod samples;
+pub mod split;
+pub mod store;
+pub mod submission;
 
 pub use decode::RgbImage;
 pub use error::{DecodeError, Error, Result};

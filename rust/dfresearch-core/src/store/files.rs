@@ -1,0 +1,189 @@
+//! Which files of a dataset's folder are media.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use crate::error::{Error, Result};
+use crate::modality::Modality;
+use crate::store::manifest::MANIFEST_FILE;
+
+/// Stems that a download in progress ends with.
+const TEMPORARY_STEMS: [&str; 4] = [".tmp", ".part", ".partial", ".incomplete"];
+
+/// The file extensions, in lower case, by which media of a modality are found. What a file really holds is
+/// decided by its content.
+pub fn media_extensions(modality: Modality) -> &'static [&'static str] {
+    match modality {
+        Modality::Image => &["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"],
+        Modality::Video => &["mp4", "avi", "mov", "mkv", "webm", "m4v", "mpg", "mpeg", "wmv", "flv"],
+        Modality::Audio => &["wav", "mp3", "m4a", "flac", "ogg", "opus", "aac", "wma"],
+    }
+}
+
+/// What a walk through a dataset's folder found.
+#[derive(Debug, Default)]
+pub(super) struct FoundFiles {
+    /// Files with a media extension, sorted by name.
+    pub media: Vec<FoundFile>,
+    /// How many files have another extension.
+    pub other_files: usize,
+}
+
+/// A file with a media extension.
+#[derive(Debug)]
+pub(super) struct FoundFile {
+    /// Name relative to the dataset's folder, `/` between folders.
+    pub name: String,
+    /// Size in bytes and time of the last change, or why the file cannot be read at all.
+    pub state: Result<FileState, String>,
+}
+
+/// By what a change of a file is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileState {
+    pub size: u64,
+    pub modified_ns: i64,
+}
+
+/// All media files below `folder`.
+pub(super) fn find_media(folder: &Path, modality: Modality) -> Result<FoundFiles> {
+    let mut found = FoundFiles::default();
+    // Links may lead back to a folder that is being walked: each real folder is walked once.
+    let mut walked = HashSet::new();
+    let mut open = vec![(folder.to_path_buf(), String::new())];
+    while let Some((path, prefix)) = open.pop() {
+        let listing = fs::canonicalize(&path).and_then(|real| {
+            if walked.insert(real) { fs::read_dir(&path)?.collect() } else { Ok(Vec::new()) }
+        });
+        match listing {
+            Ok(entries) => {
+                for entry in entries {
+                    let path = entry.path();
+                    visit(&path, &prefix, modality, &mut found, &mut open);
+                }
+            }
+            Err(error) if prefix.is_empty() => return Err(Error::io(&path, error)),
+            Err(error) => {
+                let name = prefix.trim_end_matches('/').to_owned();
+                found.media.push(FoundFile { name, state: Err(format!("folder cannot be read: {error}")) });
+            }
+        }
+    }
+    found.media.sort_by(|first, second| first.name.cmp(&second.name));
+    Ok(found)
+}
+
+fn visit(
+    path: &Path,
+    prefix: &str,
+    modality: Modality,
+    found: &mut FoundFiles,
+    open: &mut Vec<(PathBuf, String)>,
+) {
+    let Some(file_name) = path.file_name() else { return };
+    let readable_name = file_name.to_string_lossy();
+    if readable_name.starts_with('.') || (prefix.is_empty() && readable_name == MANIFEST_FILE) {
+        return;
+    }
+    let name = format!("{prefix}{readable_name}");
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let is_temporary = TEMPORARY_STEMS.iter().any(|ending| stem.ends_with(ending));
+    let is_media = !is_temporary && has_media_extension(path, modality);
+    let metadata = fs::metadata(path);
+    let state = match &metadata {
+        Ok(metadata) if metadata.is_dir() && !is_media => {
+            open.push((path.to_path_buf(), format!("{name}/")));
+            return;
+        }
+        _ if !is_media => {
+            found.other_files += usize::from(!is_temporary);
+            return;
+        }
+        _ if file_name.to_str().is_none() => Err("file name is not valid UTF-8: rename the file".to_owned()),
+        Ok(metadata) if metadata.is_dir() => Err("a folder, not a file".to_owned()),
+        Ok(metadata) if !metadata.is_file() => Err("not a regular file".to_owned()),
+        Ok(metadata) => Ok(file_state(metadata)),
+        Err(error) => Err(format!("cannot be read: {error}")),
+    };
+    found.media.push(FoundFile { name, state });
+}
+
+fn has_media_extension(path: &Path, modality: Modality) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    media_extensions(modality).contains(&extension.as_str())
+}
+
+fn file_state(metadata: &fs::Metadata) -> FileState {
+    // A file system without times leaves 0: there, only the size tells of a change.
+    let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
+    let modified_ns = match modified.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
+    };
+    FileState { size: metadata.len(), modified_ns }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn names(found: &FoundFiles) -> Vec<&str> {
+        found.media.iter().map(|file| file.name.as_str()).collect()
+    }
+
+    #[test]
+    fn media_are_found_by_extension_at_any_depth_and_sorted() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("b/c")).unwrap();
+        for name in [
+            "z.JPG",
+            "b/c/1.png",
+            "b/0.jpeg",
+            "a.webp",
+            "manifest.jsonl",
+            ".download_complete",
+            ".hidden.jpg",
+            "half.tmp.png",
+            "half.png.part",
+            "notes.txt",
+            "clip.mp4",
+        ] {
+            fs::write(folder.path().join(name), b"x").unwrap();
+        }
+        let found = find_media(folder.path(), Modality::Image).unwrap();
+        assert_eq!(names(&found), ["a.webp", "b/0.jpeg", "b/c/1.png", "z.JPG"]);
+        assert_eq!(found.other_files, 3, "half.png.part, notes.txt and clip.mp4");
+        let clips = find_media(folder.path(), Modality::Video).unwrap();
+        assert_eq!(names(&clips), ["clip.mp4"]);
+    }
+
+    #[test]
+    fn what_is_no_readable_file_is_listed_with_its_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("folder.jpg")).unwrap();
+        fs::write(folder.path().join("folder.jpg/inside.jpg"), b"x").unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.path().join("broken.jpg")).unwrap();
+        std::os::unix::fs::symlink("/dev/null", folder.path().join("device.jpg")).unwrap();
+        let found = find_media(folder.path(), Modality::Image).unwrap();
+        assert_eq!(names(&found), ["broken.jpg", "device.jpg", "folder.jpg"]);
+        let reasons: Vec<_> = found.media.iter().map(|file| file.state.clone().unwrap_err()).collect();
+        assert!(reasons[0].starts_with("cannot be read: "), "{}", reasons[0]);
+        assert_eq!(reasons[1], "not a regular file");
+        assert_eq!(reasons[2], "a folder, not a file");
+    }
+
+    #[test]
+    fn links_are_followed_and_circles_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("far.jpg"), b"x").unwrap();
+        fs::write(folder.path().join("near.jpg"), b"x").unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("linked")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), elsewhere.path().join("back")).unwrap();
+        let found = find_media(folder.path(), Modality::Image).unwrap();
+        assert_eq!(names(&found), ["linked/far.jpg", "near.jpg"]);
+    }
+}

@@ -1,0 +1,147 @@
+//! The cache folder: media files below `datasets/{modality}/{dataset}/`, and an index that remembers them.
+//!
+//! ```text
+//!  files ──► walk ──► unchanged (size, mtime)? ──► index row
+//!                └──► new or changed ──► read once: hash + header ──► index row, ok or quarantined
+//! ```
+//!
+//! The index is derived from the files and can be deleted at any time: the next scan reads all files again.
+//! What it cannot get back is which files a decoder refused in mid-epoch; the decoder will find them again.
+
+mod files;
+mod index;
+mod manifest;
+mod scan;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{DecodeError, Error, Result};
+use crate::modality::Modality;
+
+pub use files::media_extensions;
+pub use index::{FileRecord, INDEX_FILE, Index};
+pub use manifest::{MANIFEST_FILE, Manifest};
+pub use scan::{DatasetScan, Progress, ScanProgress, ScannedFile, scan_dataset};
+
+/// Reads width and height from the header of an encoded media file.
+pub type Probe = dyn Fn(&[u8]) -> Result<(usize, usize), DecodeError> + Sync;
+
+/// The SHA-256 of a file's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContentHash([u8; 32]);
+
+impl ContentHash {
+    /// The hash of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// A hash that was computed before.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes of the hash.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ContentHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// The folder of a cache that holds one folder per dataset of the modality.
+pub fn modality_folder(cache_dir: &Path, modality: Modality) -> PathBuf {
+    cache_dir.join("datasets").join(modality.name())
+}
+
+/// Refuses a dataset name that is no plain folder name, and would thus leave the cache folder.
+///
+/// # Errors
+/// [`Error::Argument`] that says what is wrong with the name.
+pub fn check_dataset_name(name: &str) -> Result<()> {
+    let reason = if name.is_empty() {
+        "is empty".to_owned()
+    } else if name == "." || name == ".." {
+        format!("{name:?} is not a folder name")
+    } else if name.contains(['/', '\\']) {
+        format!("{name:?} contains a path separator: a dataset is one folder inside the cache")
+    } else if name.chars().any(char::is_control) {
+        format!("{name:?} contains a control character")
+    } else {
+        return Ok(());
+    };
+    Err(Error::argument("name", reason))
+}
+
+/// Remembers that these files cannot be used, each with its reason, until the file itself changes.
+///
+/// Returns how many of them the index of this cache knows; others are left alone.
+///
+/// # Errors
+/// [`Error::Index`] when the index cannot be opened or written.
+pub fn quarantine(cache_dir: &Path, entries: &[(PathBuf, String)]) -> Result<usize> {
+    let mut index = Index::open(cache_dir)?;
+    let mut known = 0;
+    for (path, reason) in entries {
+        if let Some((modality, dataset, file)) = place_in_cache(cache_dir, path) {
+            known += usize::from(index.quarantine(modality, &dataset, &file, reason)?);
+        }
+    }
+    Ok(known)
+}
+
+/// Modality, dataset and name of a file below the cache's `datasets` folder.
+fn place_in_cache(cache_dir: &Path, path: &Path) -> Option<(Modality, String, String)> {
+    let absolute = |path: &Path| std::path::absolute(path).ok();
+    let inside = absolute(path)?.strip_prefix(absolute(cache_dir)?.join("datasets")).ok()?.to_owned();
+    let mut parts = inside.to_str()?.splitn(3, '/');
+    let modality = parts.next()?.parse().ok()?;
+    Some((modality, parts.next()?.to_owned(), parts.next()?.to_owned()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_leave_the_cache_are_refused() {
+        for name in ["", ".", "..", "../x", "a/b", "/etc", "a\\b", "a\0b", "a\nb"] {
+            assert!(check_dataset_name(name).is_err(), "{name:?}");
+        }
+        for name in ["cats", "v14-vil100.jpeg", "..a", "två ord"] {
+            check_dataset_name(name).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_hash_is_printed_as_sha256sum_does() {
+        assert_eq!(
+            ContentHash::of(b"abc").to_string(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+
+    #[test]
+    fn a_file_of_the_cache_is_found_by_its_path() {
+        let cache = Path::new("/somewhere/cache");
+        let found = place_in_cache(cache, Path::new("/somewhere/cache/datasets/image/cats/a/b.jpg"));
+        assert_eq!(found, Some((Modality::Image, "cats".to_owned(), "a/b.jpg".to_owned())));
+        for outside in ["/elsewhere/datasets/image/cats/b.jpg", "/somewhere/cache/datasets/text/cats/b.jpg"] {
+            assert_eq!(place_in_cache(cache, Path::new(outside)), None);
+        }
+    }
+}
