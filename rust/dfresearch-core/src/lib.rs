@@ -20,6 +20,7 @@ pub mod modality;
 pub mod samples;
 pub mod split;
 pub mod store;
+pub mod submission;
 
 pub use decode::RgbImage;
 pub use error::{DecodeError, Error, Result};

@@ -184,6 +184,24 @@ impl ImageDecoder {
         decoded
     }
 
+    /// Decodes what the competition would have stored: like decoding [`Self::recompress`]'s bytes, without making
+    /// them where that can be helped.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_recompressed(
+        &mut self,
+        bytes: &[u8],
+        limits: &ImageLimits,
+        out: &mut RgbImage,
+    ) -> Result<(), DecodeError> {
+        match ImageFormat::sniff(bytes)? {
+            ImageFormat::Jpeg => self.jpeg.recompress_decode_rgb(bytes, limits, out),
+            ImageFormat::WebP => webp::recompress_decode_rgb(bytes, limits, out),
+            _ => self.decode(bytes, limits, out),
+        }
+    }
+
     /// The bytes that the competition stores for an image: JPEG and WebP saved again, everything else as it is.
     ///
     /// # Errors

@@ -9,7 +9,9 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZipArchive, ZipWriter};
 
 use super::files::{PendingFile, read_text, refused};
-use super::{CONFIG_FILE, ModelConfig, SOURCE_FILE, WEIGHTS_FILE, check_model_source, check_weights, parse_config};
+use super::{
+    CONFIG_FILE, ModelConfig, SOURCE_FILE, WEIGHTS_FILE, check_model_source, check_weights, read_config,
+};
 use crate::error::{Error, Result};
 
 /// The members of the archive, in their order.
@@ -78,7 +80,7 @@ impl StagedSubmission {
 /// competition would refuse.
 pub fn check_checkpoint(folder: &Path) -> Result<(ModelConfig, Vec<String>)> {
     let path = folder.join(CONFIG_FILE);
-    let config = parse_config(&path, &read_text(&path)?)?;
+    let config = read_config(&path)?;
     let path = folder.join(SOURCE_FILE);
     let mut warnings = check_model_source(&path, &read_text(&path)?, &config.model_keywords)?.warnings;
     let path = folder.join(WEIGHTS_FILE);
@@ -159,7 +161,10 @@ fn write_member(path: &Path, name: &str, zip: &mut ZipWriter<BufWriter<&mut File
         size += read as u64;
     }
     if size != expected {
-        return Err(refused(path, format!("changed while it was packed: {size} bytes instead of {expected}")));
+        return Err(refused(
+            path,
+            format!("changed while it was packed: {size} bytes instead of {expected}"),
+        ));
     }
     let sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Member { name: name.to_owned(), size, sha256 })
@@ -167,9 +172,11 @@ fn write_member(path: &Path, name: &str, zip: &mut ZipWriter<BufWriter<&mut File
 
 /// Opens what was written as anybody would, and compares names, order, sizes and checksums.
 fn read_back(pending: &PendingFile, members: &[Member]) -> Result<()> {
-    let damaged = |reason: String| refused(pending.destination(), format!("reads back differently: {reason}"));
+    let damaged =
+        |reason: String| refused(pending.destination(), format!("reads back differently: {reason}"));
     let file = File::open(pending.path()).map_err(|error| Error::io(pending.path(), error))?;
-    let mut archive = ZipArchive::new(BufReader::with_capacity(CHUNK, file)).map_err(|error| damaged(error.to_string()))?;
+    let mut archive =
+        ZipArchive::new(BufReader::with_capacity(CHUNK, file)).map_err(|error| damaged(error.to_string()))?;
     if archive.len() != members.len() {
         return Err(damaged(format!("{} members instead of {}", archive.len(), members.len())));
     }
@@ -179,7 +186,8 @@ fn read_back(pending: &PendingFile, members: &[Member]) -> Result<()> {
             return Err(damaged(format!("member {index} is not {}", member.name)));
         }
         // Reading to the end compares the checksum, which was taken from the bytes that were packed.
-        let size = io::copy(&mut entry, &mut io::sink()).map_err(|error| damaged(format!("{}: {error}", member.name)))?;
+        let size = io::copy(&mut entry, &mut io::sink())
+            .map_err(|error| damaged(format!("{}: {error}", member.name)))?;
         if size != member.size {
             return Err(damaged(format!("{} has {size} bytes instead of {}", member.name, member.size)));
         }

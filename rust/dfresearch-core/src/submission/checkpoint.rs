@@ -127,7 +127,8 @@ fn keep_other_files(old: &Path, folder: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    const SOURCE: &str = "import torch\n\ndef load_model(weights_path, num_classes=2):\n    return torch.nn.Identity()\n";
+    const SOURCE: &str =
+        "import torch\n\ndef load_model(weights_path, num_classes=2):\n    return torch.nn.Identity()\n";
 
     fn config(version: &str) -> String {
         format!(

@@ -6,8 +6,8 @@ use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value};
 
 use super::WEIGHTS_FILE;
-use super::files::refused;
-use crate::error::Result;
+use super::files::{read_text, refused};
+use crate::error::{Error, Result};
 use crate::modality::Modality;
 
 /// The competition's classes: real and synthetic.
@@ -78,6 +78,24 @@ pub fn parse_config(path: &Path, text: &str) -> Result<ModelConfig> {
     Fields { path, root: &root }.config()
 }
 
+/// Reads and validates a `model_config.yaml`.
+///
+/// # Errors
+/// Those of [`parse_config`]; [`crate::Error::NotFound`] and [`crate::Error::Io`] when it cannot be read.
+pub fn read_config(path: &Path) -> Result<ModelConfig> {
+    parse_config(path, &read_text(path)?)
+}
+
+/// [`yaml_of`] a JSON text.
+///
+/// # Errors
+/// [`Error::Argument`] when it is no JSON: NaN and infinities, above all.
+pub fn yaml_of_json(json: &str) -> Result<String> {
+    let value: Value = serde_json::from_str(json)
+        .map_err(|error| Error::argument("config", format!("cannot be written as YAML: {error}")))?;
+    Ok(yaml_of(&value))
+}
+
 /// Block-style YAML of a mapping, in its own order, that YAML 1.1 and 1.2 readers understand alike.
 ///
 /// Strings are quoted, lists of scalars stand on one line.
@@ -141,7 +159,7 @@ fn flow(value: &Value) -> String {
     }
 }
 
-/// YAML 1.1 takes `1e-5` for a string: a float there needs a point and a signed exponent.
+/// YAML 1.1 takes `1e-7` for a string: a float there needs a point and a signed exponent.
 fn number_text(number: &serde_json::Number) -> String {
     let text = number.to_string();
     let Some((mantissa, exponent)) = text.split_once('e') else { return text };
@@ -378,11 +396,14 @@ mod tests {
         let value = serde_json::json!({
             "name": "it's \"quoted\"\n\u{7f}é",
             "yes": true,
-            "no 1": {"a": [1, -2, 1e-5, 3e20, 0.5], "b": {}, "c": [], "d": null, "e": [{"f": 1}]},
+            "no 1": {"a": [1, -2, 1e-7, 3e20, 0.5], "b": {}, "c": [], "d": null, "e": [{"f": 1}]},
         });
         let text = yaml_of(&value);
         let documents = Yaml::load_from_str(&text).unwrap();
         assert_eq!(value_of(&documents[0]).unwrap(), value, "{text}");
-        assert!(text.contains("1.0e-5") && text.contains("3.0e+20") && text.contains("\"yes\": true"), "{text}");
+        assert!(
+            text.contains("1.0e-7") && text.contains("3.0e+20") && text.contains("\"yes\": true"),
+            "{text}"
+        );
     }
 }

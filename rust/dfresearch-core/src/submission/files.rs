@@ -21,8 +21,12 @@ impl PendingFile {
         let folder = folder_of(destination);
         fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
         let temporary = temporary_beside(destination);
-        let mut file =
-            File::options().read(true).write(true).create_new(true).open(&temporary).map_err(|error| Error::io(&temporary, error))?;
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&temporary)
+            .map_err(|error| Error::io(&temporary, error))?;
         let pending = Self { temporary, destination: destination.to_path_buf(), committed: false };
         write(&mut file).and_then(|()| file.sync_all()).map_err(|error| Error::io(destination, error))?;
         Ok(pending)
@@ -40,7 +44,8 @@ impl PendingFile {
 
     /// Gives the file its name, in place of what had it before.
     pub fn commit(mut self) -> Result<()> {
-        fs::rename(&self.temporary, &self.destination).map_err(|error| Error::io(&self.destination, error))?;
+        fs::rename(&self.temporary, &self.destination)
+            .map_err(|error| Error::io(&self.destination, error))?;
         self.committed = true;
         sync_folder(folder_of(&self.destination))
     }

@@ -17,7 +17,7 @@ mod weights;
 
 pub use archive::{Member, Report, StagedSubmission, check_checkpoint, stage_submission, write_submission};
 pub use checkpoint::replace_checkpoint;
-pub use config::{ModelConfig, Preprocessing, parse_config, yaml_of};
+pub use config::{ModelConfig, Preprocessing, parse_config, read_config, yaml_of, yaml_of_json};
 pub use policy::{ModelSource, check_model_source};
 pub use weights::{TensorData, WeightsSummary, check_weights, strip_wrapper_names, write_safetensors};
 

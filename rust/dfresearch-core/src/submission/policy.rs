@@ -14,9 +14,30 @@ use crate::error::Result;
 
 /// Modules that may be imported, their submodules included.
 const ALLOWED_MODULES: [&str; 24] = [
-    "torch", "torchvision", "torchaudio", "transformers", "timm", "einops", "safetensors", "flash_attn", "PIL", "cv2",
-    "skimage", "decord", "numpy", "scipy", "fvcore", "ultralytics", "math", "functools", "typing", "collections",
-    "dataclasses", "enum", "abc", "pathlib",
+    "torch",
+    "torchvision",
+    "torchaudio",
+    "transformers",
+    "timm",
+    "einops",
+    "safetensors",
+    "flash_attn",
+    "PIL",
+    "cv2",
+    "skimage",
+    "decord",
+    "numpy",
+    "scipy",
+    "fvcore",
+    "ultralytics",
+    "math",
+    "functools",
+    "typing",
+    "collections",
+    "dataclasses",
+    "enum",
+    "abc",
+    "pathlib",
 ];
 
 /// Builtins that may not be called.
@@ -95,15 +116,21 @@ impl<'a> Check<'a> {
                     self.check_module(node, &module)?;
                     match alias {
                         Some(alias) => self.names.insert(alias, module),
-                        None => self.names.insert(first_part(&module).to_owned(), first_part(&module).to_owned()),
+                        None => {
+                            self.names.insert(first_part(&module).to_owned(), first_part(&module).to_owned())
+                        }
                     };
                 }
                 Ok(())
             }
             "import_from_statement" => {
-                let module = node.child_by_field_name("module_name").map_or("", |module| self.text(module)).to_owned();
+                let module =
+                    node.child_by_field_name("module_name").map_or("", |module| self.text(module)).to_owned();
                 if module.starts_with('.') {
-                    return self.refuse(node, "imports from a package: model.py stands alone, without files beside it");
+                    return self.refuse(
+                        node,
+                        "imports from a package: model.py stands alone, without files beside it",
+                    );
                 }
                 self.check_module(node, &module)?;
                 for name in children_named(node, "name") {
@@ -121,7 +148,8 @@ impl<'a> Check<'a> {
 
     /// `(name, alias)` of `name` or `name as alias`.
     fn imported(&self, node: Node<'_>) -> (String, Option<String>) {
-        let field = |field: &str| node.child_by_field_name(field).map(|child| without_spaces(self.text(child)));
+        let field =
+            |field: &str| node.child_by_field_name(field).map(|child| without_spaces(self.text(child)));
         match node.kind() {
             "aliased_import" => (field("name").unwrap_or_default(), field("alias")),
             _ => (without_spaces(self.text(node)), None),
@@ -132,14 +160,17 @@ impl<'a> Check<'a> {
         let root = first_part(module);
         if !ALLOWED_MODULES.contains(&root) {
             let allowed = ALLOWED_MODULES.join(", ");
-            let reason = format!("imports {module:?}, which the competition does not allow; allowed are {allowed}");
+            let reason =
+                format!("imports {module:?}, which the competition does not allow; allowed are {allowed}");
             return self.refuse(statement, &reason);
         }
         self.check_member(statement, module)
     }
 
     fn check_member(&self, node: Node<'_>, full: &str) -> Result<()> {
-        let below = |member: &str| full.strip_prefix(member).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let below = |member: &str| {
+            full.strip_prefix(member).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
         match REFUSED_MEMBERS.into_iter().find(|member| below(member)) {
             Some(member) => self.refuse(node, &format!("uses {member}, which the competition refuses")),
             None => Ok(()),
@@ -161,7 +192,9 @@ impl<'a> Check<'a> {
         let Some(function) = node.child_by_field_name("function") else { return Ok(()) };
         let (name, is_method) = match function.kind() {
             "identifier" => (self.text(function), false),
-            "attribute" => (function.child_by_field_name("attribute").map_or("", |name| self.text(name)), true),
+            "attribute" => {
+                (function.child_by_field_name("attribute").map_or("", |name| self.text(name)), true)
+            }
             _ => return Ok(()),
         };
         if !REFUSED_CALLS.contains(&name) {
@@ -223,16 +256,24 @@ impl<'a> Check<'a> {
         if !given.contains(&"num_classes") {
             given.push("num_classes");
         }
-        let unknown = |name: &&&str| !parameters.iter().skip(1).any(|parameter| parameter.named && parameter.name == **name);
+        let unknown = |name: &&&str| {
+            !parameters.iter().skip(1).any(|parameter| parameter.named && parameter.name == **name)
+        };
         if let Some(name) = given.iter().find(unknown).filter(|_| !takes_any) {
-            return self.refuse(function, &format!("must accept the keyword {name}, which the configuration gives it"));
+            return self.refuse(
+                function,
+                &format!("must accept the keyword {name}, which the configuration gives it"),
+            );
         }
         let missing = parameters.iter().skip(1).find(|parameter| {
             parameter.kind.is_empty() && !parameter.has_default && !given.contains(&parameter.name)
         });
         match missing {
             Some(parameter) => {
-                let reason = format!("needs {}, which the evaluator does not give: set a default or put it under model: in the configuration", parameter.name);
+                let reason = format!(
+                    "needs {}, which the evaluator does not give: set a default or put it under model: in the configuration",
+                    parameter.name
+                );
                 self.refuse(function, &reason)
             }
             None => Ok(()),
@@ -246,22 +287,49 @@ impl<'a> Check<'a> {
         let mut positional = true;
         for node in list.named_children(&mut cursor) {
             let name = node.child_by_field_name("name").unwrap_or(node);
-            let inner = if node.kind() == "typed_parameter" { node.named_child(0).unwrap_or(node) } else { node };
+            let inner =
+                if node.kind() == "typed_parameter" { node.named_child(0).unwrap_or(node) } else { node };
             match (node.kind(), inner.kind()) {
                 ("keyword_separator", _) => positional = false,
-                ("positional_separator", _) => parameters.iter_mut().for_each(|parameter| parameter.named = false),
+                ("positional_separator", _) => {
+                    parameters.iter_mut().for_each(|parameter| parameter.named = false)
+                }
                 (_, "list_splat_pattern") => {
-                    parameters.push(Parameter { name: "", kind: "list", positional, named: false, has_default: true });
+                    parameters.push(Parameter {
+                        name: "",
+                        kind: "list",
+                        positional,
+                        named: false,
+                        has_default: true,
+                    });
                     positional = false;
                 }
                 (_, "dictionary_splat_pattern") => {
-                    parameters.push(Parameter { name: "", kind: "dictionary", positional: false, named: false, has_default: true });
+                    parameters.push(Parameter {
+                        name: "",
+                        kind: "dictionary",
+                        positional: false,
+                        named: false,
+                        has_default: true,
+                    });
                 }
                 ("default_parameter" | "typed_default_parameter", _) => {
-                    parameters.push(Parameter { name: self.text(name), kind: "", positional, named: true, has_default: true });
+                    parameters.push(Parameter {
+                        name: self.text(name),
+                        kind: "",
+                        positional,
+                        named: true,
+                        has_default: true,
+                    });
                 }
                 (_, "identifier") => {
-                    parameters.push(Parameter { name: self.text(inner), kind: "", positional, named: true, has_default: false });
+                    parameters.push(Parameter {
+                        name: self.text(inner),
+                        kind: "",
+                        positional,
+                        named: true,
+                        has_default: false,
+                    });
                 }
                 _ => {}
             }

@@ -57,10 +57,8 @@ pub struct WeightsSummary {
 /// # Errors
 /// [`Error::Argument`] when two tensors end up with one name, or a name becomes empty.
 pub fn strip_wrapper_names(names: &[String]) -> Result<Vec<String>> {
-    let mut parts: Vec<Vec<&str>> = names
-        .iter()
-        .map(|name| name.split('.').filter(|&part| part != COMPILED_PREFIX).collect())
-        .collect();
+    let mut parts: Vec<Vec<&str>> =
+        names.iter().map(|name| name.split('.').filter(|&part| part != COMPILED_PREFIX).collect()).collect();
     while !parts.is_empty() && parts.iter().all(|name| name.len() > 1 && name[0] == PARALLEL_PREFIX) {
         for name in &mut parts {
             name.remove(0);
@@ -70,7 +68,10 @@ pub fn strip_wrapper_names(names: &[String]) -> Result<Vec<String>> {
     let mut seen = HashMap::new();
     for (name, original) in stripped.iter().zip(names) {
         if name.is_empty() {
-            return Err(Error::argument("state_dict", format!("{original:?} has no name besides its wrapper's")));
+            return Err(Error::argument(
+                "state_dict",
+                format!("{original:?} has no name besides its wrapper's"),
+            ));
         }
         if let Some(other) = seen.insert(name, original) {
             let reason = format!("{other:?} and {original:?} would both be stored as {name:?}");
@@ -103,10 +104,14 @@ pub fn write_safetensors(path: &Path, tensors: &[TensorData<'_>]) -> Result<()> 
     for (name, dtype, tensor) in &ordered {
         let start = end;
         end += tensor.bytes.len();
-        infos.push((name.clone(), TensorInfo { dtype: *dtype, shape: tensor.shape.clone(), data_offsets: (start, end) }));
+        infos.push((
+            name.clone(),
+            TensorInfo { dtype: *dtype, shape: tensor.shape.clone(), data_offsets: (start, end) },
+        ));
     }
     let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let invalid = |error: &dyn std::fmt::Display| Error::argument("state_dict", format!("not storable: {error}"));
+    let invalid =
+        |error: &dyn std::fmt::Display| Error::argument("state_dict", format!("not storable: {error}"));
     let metadata = Metadata::new(Some(format), infos).map_err(|error| invalid(&error))?;
     let mut header = serde_json::to_vec(&metadata).map_err(|error| invalid(&error))?;
     header.resize(header.len().next_multiple_of(LENGTH_FIELD), b' ');
@@ -205,7 +210,9 @@ fn all_finite(dtype: Dtype, bytes: &[u8]) -> bool {
     match dtype {
         Dtype::F16 => halves(0x7C00),
         Dtype::BF16 => halves(0x7F80),
-        Dtype::F32 | Dtype::C64 => bytes.as_chunks().0.iter().all(|&bytes| f32::from_le_bytes(bytes).is_finite()),
+        Dtype::F32 | Dtype::C64 => {
+            bytes.as_chunks().0.iter().all(|&bytes| f32::from_le_bytes(bytes).is_finite())
+        }
         Dtype::F64 => bytes.as_chunks().0.iter().all(|&bytes| f64::from_le_bytes(bytes).is_finite()),
         _ => true,
     }
@@ -229,8 +236,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         let floats: Vec<u8> = [1.5_f32, -2.0].iter().flat_map(|value| value.to_le_bytes()).collect();
-        let tensors =
-            [tensor("flag", "BOOL", &[3], &[1, 0, 1]), tensor("b", "F32", &[2, 1], &floats), tensor("e", "I64", &[0, 4], &[])];
+        let tensors = [
+            tensor("flag", "BOOL", &[3], &[1, 0, 1]),
+            tensor("b", "F32", &[2, 1], &floats),
+            tensor("e", "I64", &[0, 4], &[]),
+        ];
         write_safetensors(&path, &tensors).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();

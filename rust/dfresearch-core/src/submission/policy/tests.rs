@@ -40,7 +40,9 @@ fn imports_that_are_not_allowed_are_named_with_their_line() {
         ("import torch_xla", "torch_xla"),
     ] {
         let error = refusal(&format!("import math\n{statement}\n{ENTRY}"));
-        let expected = format!("model.py: line 2: `{statement}` imports {module:?}, which the competition does not allow");
+        let expected = format!(
+            "model.py: line 2: `{statement}` imports {module:?}, which the competition does not allow"
+        );
         assert!(error.starts_with(&expected), "{error}");
         assert!(error.contains("torchvision"), "{error}");
     }
@@ -51,7 +53,8 @@ fn imports_that_are_not_allowed_are_named_with_their_line() {
 #[test]
 fn refused_calls_are_found_wherever_they_stand() {
     for call in REFUSED_CALLS {
-        let error = refusal(&format!("{ENTRY}class A:\n    def f(self):\n        return [{call}(x) for x in y]\n"));
+        let error =
+            refusal(&format!("{ENTRY}class A:\n    def f(self):\n        return [{call}(x) for x in y]\n"));
         assert!(error.starts_with(&format!("model.py: line 5: `{call}(x)` calls {call}")), "{error}");
     }
 }
