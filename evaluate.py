@@ -40,6 +40,7 @@ from prepare import (
 )
 
 PASS_ACCURACY = 0.8
+EXIT_FAIL = 1
 BATCH_SIZES = {
     "image": DEFAULT_IMAGE_BATCH_SIZE,
     "video": DEFAULT_VIDEO_BATCH_SIZE,
@@ -114,8 +115,8 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def run(modality: str, model_name: str | None, weights: Path, batch_size: int) -> None:
-    """Evaluate and print; fails like an error when the accuracy is below the entrance exam's."""
+def run(modality: str, model_name: str | None, weights: Path, batch_size: int) -> int:
+    """Evaluate, print, and return the exit code: 1 when the accuracy is below the entrance exam's."""
     config = read_config(weights, modality, model_name)
     preprocessing = config.get("preprocessing") or {}
     inputs = {key: preprocessing[key] for key in ("num_frames", "frame_rate") if preprocessing.get(key) is not None}
@@ -134,8 +135,7 @@ def run(modality: str, model_name: str | None, weights: Path, batch_size: int) -
         f"{'PASS' if passed else 'FAIL'}: accuracy {scores['accuracy']:.4f}, "
         f"the competition's entrance exam asks for {PASS_ACCURACY:.2f}"
     )
-    if not passed:
-        sys.exit(1)
+    return 0 if passed else EXIT_FAIL
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:

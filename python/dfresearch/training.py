@@ -283,14 +283,14 @@ def print_summary(values: Mapping[str, object]) -> None:
     sys.stdout.flush()
 
 
-def run_to_exit_code(run: Callable[[], None], advice_out_of_memory: str = "lower --batch-size") -> int:
-    """Call `run` and return the process's exit code: 0, 1 after an error with its reason, 130 after Ctrl-C.
+def run_to_exit_code(run: Callable[[], int | None], advice_out_of_memory: str = "lower --batch-size") -> int:
+    """Call `run` and return the process's exit code: `run`'s own or 0, 1 after an error, 130 after Ctrl-C.
 
     Errors that are no fault of the code (data, budget, memory, a loss that diverged) are one line on standard error;
     everything else keeps its traceback, since whoever edited the script needs it.
     """
     try:
-        run()
+        return run() or 0
     except KeyboardInterrupt:
         print("\ninterrupted: no score, and the last complete checkpoint stays", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -301,4 +301,3 @@ def run_to_exit_code(run: Callable[[], None], advice_out_of_memory: str = "lower
     except (TrainingError, DfresearchError, PretrainedWeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
