@@ -1,0 +1,261 @@
+"""Batches to train and validate on: `make_dataloader` finds the samples of a split and loads them in Rust.
+
+`CACHE_DIR` and `load_dataset_config` are looked up in this module at every call, so that a script may replace either.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+import dfresearch_rs
+from dfresearch import samples, transforms
+from dfresearch.samples import LABEL_MAP
+
+__all__ = [
+    "CACHE_DIR",
+    "LABEL_MAP",
+    "BatchLoader",
+    "gather_samples",
+    "load_dataset_config",
+    "make_dataloader",
+]
+
+CACHE_DIR = samples.default_cache_dir()
+"""The folder with `datasets/`, `gasbench_configs/` and the index; `DFRESEARCH_CACHE` in the environment moves it."""
+
+# What the split is drawn with: never a training's seed, or two trainings would validate on different samples.
+SPLIT_SEED = 42
+# Finished batches that wait for the training.
+PREFETCHED_BATCHES = 4
+
+Samples = Sequence[tuple[Path, int]]
+
+
+def gather_samples(
+    modality: str, split: str = "train", max_per_class: int | None = None, seed: int = SPLIT_SEED
+) -> Samples:
+    """List the samples of a split as `(path, label)`; any split but `train` and `val` is all of them.
+
+    `max_per_class` keeps the same samples of a class whatever the split, then splits.
+    """
+    return samples.gather_samples(CACHE_DIR, modality, load_dataset_config(modality), split, max_per_class, seed)
+
+
+def make_dataloader(
+    modality: str,
+    split: str = "train",
+    batch_size: int = 32,
+    target_size: tuple[int, int] = (224, 224),
+    num_frames: int = 16,
+    augment_level: int = 1,
+    max_per_class: int | None = None,
+    num_workers: int = 4,
+    *,
+    mode: str = "competition",
+    sampling: str = "first",
+    frame_rate: float | None = None,
+    augment_table: Mapping[int, Sequence[object]] | None = None,
+    seed: int = 42,
+) -> "BatchLoader":
+    """Build the loader of one split of the cached datasets.
+
+    The `train` split is shuffled, augmented, and drops its last, shorter batch when there is more than one; every other
+    split keeps its order and its pixels.
+
+    Args:
+        modality: "image".
+        split: "train", "val", or anything else for all samples.
+        batch_size: samples per batch; no more than there are samples.
+        target_size: (height, width) of the inputs.
+        num_frames: frames per clip; images have none.
+        augment_level: 0 (none) to 3 (heavy) of `augment_table`; without effect outside of `train`.
+        max_per_class: samples of each class, before the split; None means all.
+        num_workers: threads that decode, at least one.
+        mode: "competition" (what the competition feeds a model) or "stretch" (the whole image, antialiased).
+        sampling: which frames of a clip; images have none.
+        frame_rate: frames per second of a clip; images have none.
+        augment_table: level -> operations; None means `dfresearch.transforms.AUGMENTATION_LEVELS`.
+        seed: of order and augmentation. The split does not depend on it.
+
+    Warns:
+        UserWarning: there are no samples; the loader's length is 0.
+    """
+    config, cache_dir = load_dataset_config(modality), CACHE_DIR
+    is_training = split == "train"
+    table = transforms.AUGMENTATION_LEVELS if augment_table is None else augment_table
+    loader = BatchLoader(
+        cache_dir,
+        lambda: samples.gather_samples(cache_dir, modality, config, split, max_per_class, SPLIT_SEED),
+        batch_size=batch_size,
+        drop_last=is_training,
+        modality=modality,
+        size=tuple(target_size),
+        mode=mode,
+        sampling=sampling,
+        num_frames=num_frames,
+        frame_rate=frame_rate,
+        augment=(table, augment_level) if is_training and augment_level != 0 else None,
+        shuffle=is_training,
+        num_workers=max(1, num_workers),
+        prefetch=PREFETCHED_BATCHES,
+        seed=seed,
+    )
+    if len(loader.dataset) == 0:
+        warnings.warn(
+            f"no {modality} samples in the {split} split of {cache_dir}: run `uv run prepare.py --modality {modality}`",
+            stacklevel=2,
+        )
+    return loader
+
+
+class BatchLoader:
+    """Iterates over `(inputs, labels)` batches; every iteration is a new epoch.
+
+    Inputs are `[B, 3, H, W]` uint8, labels `[B]` int64 (0 real, 1 synthetic). A batch is a function of the samples that
+    were listed when the epoch began, the seed, the epoch and its place in the epoch, whatever the number of workers.
+
+    A sample that cannot be decoded is left out of its batch and named in `quarantined`. When the epoch ends, the index
+    of the cache learns of it, and later epochs do not list it.
+    """
+
+    def __init__(
+        self,
+        cache_dir: Path,
+        gather: Callable[[], Samples],
+        *,
+        batch_size: int,
+        drop_last: bool,
+        seed: int,
+        **options: Any,
+    ) -> None:
+        """Load what `gather` lists, now and after a quarantine; `options` are `dfresearch_rs.Loader`'s."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size: {batch_size} is less than one sample")
+        self._cache_dir = Path(cache_dir)
+        self._gather = gather
+        self._batch_size = batch_size
+        self._drop_last = drop_last
+        self._seed = seed
+        self._options = options
+        self._epoch = 0
+        self._is_mid_epoch = False
+        self._is_resumed = False
+        self._listing_is_stale = False
+        self._quarantined: dict[Path, str] = {}
+        self._data_wait_seconds = 0.0
+        self._native: dfresearch_rs.Loader | None = None
+        self._open(gather())
+
+    dataset: Samples
+    """The samples that are listed now."""
+
+    def __len__(self) -> int:
+        """Return the number of batches of an epoch; a quarantine may make the epoch that finds it shorter."""
+        return 0 if self._native is None else len(self._native)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Load the next epoch, or the rest of the epoch that `load_state_dict` names."""
+        if not self._is_resumed and self._listing_is_stale:
+            self._open(self._gather())
+        native = self._native
+        if native is None:
+            return
+        if not self._is_resumed:
+            native.set_epoch(self._epoch)
+        self._is_resumed = False
+        self._epoch += 1
+        self._is_mid_epoch = True
+        try:
+            yield from native
+            self._is_mid_epoch = False
+        finally:
+            self._record_quarantine(native)
+
+    @property
+    def quarantined(self) -> list[tuple[Path, str]]:
+        """The samples that this loader could not decode, each with the reason."""
+        found = dict(self._quarantined)
+        if self._native is not None:
+            found.update((Path(path), reason) for path, reason in self._native.quarantined)
+        return list(found.items())
+
+    @property
+    def data_wait_seconds(self) -> float:
+        """Seconds that the consumer waited for batches, over all epochs."""
+        return self._data_wait_seconds + (0.0 if self._native is None else self._native.data_wait_seconds)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make `epoch` (from 0) the next one; without it, epochs count up by themselves."""
+        self._epoch = epoch
+        self._is_mid_epoch = False
+        self._is_resumed = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the loader stands, for `load_state_dict` in this or another process.
+
+        In the middle of an epoch the samples of that epoch are part of it, since the cache's listing may change before
+        the epoch is resumed.
+        """
+        state: dict[str, Any] = {"seed": self._seed, "batch_size": self._batch_size, "epoch": self._epoch}
+        if self._is_mid_epoch and self._native is not None:
+            state["loader"] = self._native.state_dict()
+            state["samples"] = [(self._relative(path), label) for path, label in self.dataset]
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken: the next batch is the one that came next there.
+
+        Raises:
+            ValueError: the state is of a loader with another seed or batch size.
+        """
+        for key, value in (("seed", self._seed), ("batch_size", self._batch_size)):
+            if state[key] != value:
+                raise ValueError(f"{key}: the state was taken with {state[key]}, this loader has {value}")
+        self.set_epoch(state["epoch"])
+        if "loader" in state:
+            self._open([(self._cache_dir / path, label) for path, label in state["samples"]])
+            assert self._native is not None
+            self._native.load_state_dict(state["loader"])
+            self._epoch -= 1
+            self._is_resumed = self._is_mid_epoch = True
+            self._listing_is_stale = True
+
+    def close(self) -> None:
+        """Stop the workers; a later iteration starts them again."""
+        if self._native is not None:
+            self._native.close()
+
+    def _open(self, listing: Samples) -> None:
+        """Load `listing` from now on."""
+        if self._native is not None:
+            self._quarantined = dict(self.quarantined)
+            self._data_wait_seconds = self.data_wait_seconds
+            self._native.close()
+        self.dataset = listing
+        self._listing_is_stale = False
+        count = len(listing)
+        self._native = (
+            dfresearch_rs.Loader(
+                listing,
+                batch_size=min(self._batch_size, count),
+                drop_last=self._drop_last and count > self._batch_size,
+                seed=self._seed,
+                **self._options,
+            )
+            if count
+            else None
+        )
+
+    def _record_quarantine(self, native: "dfresearch_rs.Loader") -> None:
+        """Tell the cache's index what the epoch could not decode."""
+        found = [(Path(path), reason) for path, reason in native.quarantined if Path(path) not in self._quarantined]
+        if found:
+            dfresearch_rs.quarantine(self._cache_dir, found)
+            self._quarantined.update(found)
+            self._listing_is_stale = True
+
+    def _relative(self, path: Path) -> str:
+        return str(path.relative_to(self._cache_dir) if path.is_relative_to(self._cache_dir) else path)

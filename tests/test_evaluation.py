@@ -1,0 +1,129 @@
+"""`prepare.compute_sn34_score` and `prepare.evaluate_model`: what every score of the research comes from."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import prepare
+from dfresearch.training import TrainingError
+
+
+class Constant(nn.Module):
+    """A model that gives the logits it was made with, batch after batch, and remembers how it was called."""
+
+    def __init__(self, *batches):
+        super().__init__()
+        self.dropout = nn.Dropout()
+        self.frozen = nn.BatchNorm1d(1)
+        self.batches = iter(batches)
+        self.modes = []
+
+    def forward(self, inputs):
+        self.modes.append((self.training, torch.is_grad_enabled(), inputs.device.type))
+        return next(self.batches)
+
+
+def batch(*labels):
+    return torch.zeros(len(labels), 3, 4, 4, dtype=torch.uint8), torch.tensor(labels)
+
+
+def test_the_constants_are_those_that_scripts_import():
+    assert prepare.TIME_BUDGET == 600
+    assert prepare.TARGET_IMAGE_SIZE == prepare.TARGET_VIDEO_SIZE == (224, 224)
+    assert (prepare.NUM_VIDEO_FRAMES, prepare.AUDIO_SAMPLE_RATE) == (16, 16000)
+    assert (prepare.AUDIO_DURATION, prepare.AUDIO_SAMPLES) == (6.0, 96000)
+    assert prepare.DEFAULT_IMAGE_BATCH_SIZE == 32
+    assert prepare.DEFAULT_VIDEO_BATCH_SIZE == 4
+    assert prepare.DEFAULT_AUDIO_BATCH_SIZE == 16
+    assert (prepare.LABEL_REAL, prepare.LABEL_SYNTHETIC) == (0, 1)
+
+
+def test_the_score_of_hand_made_predictions():
+    scores = prepare.compute_sn34_score([0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9])
+    # One false positive: tp 2, tn 1, fp 1, fn 0.
+    mcc = (2 * 1 - 1 * 0) / math.sqrt(3 * 2 * 2 * 1)
+    brier = (0.01 + 0.36 + 0.09 + 0.01) / 4
+    assert scores["mcc"] == pytest.approx(mcc, abs=1e-12)
+    assert scores["brier"] == pytest.approx(brier, abs=1e-12)
+    assert scores["accuracy"] == 0.75
+    assert scores["sn34_score"] == pytest.approx(
+        math.sqrt(((mcc + 1) / 2) ** 1.2 * (1 - brier) ** 1.8),
+        abs=1e-12,
+    )
+
+
+def test_other_exponents_change_the_documented_score_alone():
+    labels, probabilities = [0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9]
+    default = prepare.compute_sn34_score(labels, probabilities)
+    other = prepare.compute_sn34_score(labels, probabilities, alpha=2.0, beta=0.5)
+    expected = math.sqrt(default["mcc_norm"] ** 2.0 * default["brier_norm"] ** 0.5)
+    assert other.pop("sn34_score") == pytest.approx(expected, abs=1e-12)
+    assert default.pop("sn34_score") != pytest.approx(expected, abs=1e-3)
+    assert other == default
+
+
+def test_no_samples_have_the_documented_values():
+    scores = prepare.compute_sn34_score([], [])
+    keys = ("sn34_score", "mcc", "mcc_norm", "brier", "brier_norm", "accuracy")
+    assert [scores[key] for key in keys] == [0, 0, 0.5, 0.25, 0.75, 0]
+
+
+def test_two_logits_go_through_a_softmax():
+    logits = torch.tensor([[2.0, 1.0], [0.0, 3.0], [1.0, 1.0]])
+    scores = prepare.evaluate_model(Constant(logits[:2], logits[2:]), [batch(0, 1), batch(1)], device="cpu")
+    probabilities = [1 / (1 + math.exp(2.0 - 1.0)), 1 / (1 + math.exp(-3.0)), 0.5]
+    expected = prepare.compute_sn34_score([0, 1, 1], probabilities)
+    assert scores == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (2,)])
+def test_one_logit_goes_through_a_sigmoid(shape):
+    logits = torch.tensor([-1.0, 2.0]).reshape(shape)
+    scores = prepare.evaluate_model(Constant(logits), [batch(0, 1)], device="cpu")
+    expected = prepare.compute_sn34_score([0, 1], [1 / (1 + math.e), 1 / (1 + math.exp(-2.0))])
+    assert scores == pytest.approx(expected, abs=1e-6)
+
+
+def test_logits_of_half_precision_are_widened_before_the_softmax():
+    logits = torch.tensor([[0.0, 9.0], [9.0, 0.0]], dtype=torch.bfloat16)
+    scores = prepare.evaluate_model(Constant(logits), [batch(1, 0)], device="cpu")
+    # A softmax in bfloat16 would round 1 / (1 + e^9) away from 1 - p.
+    assert scores["brier"] == pytest.approx((1 / (1 + math.exp(9.0))) ** 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("was_training", [True, False])
+def test_every_module_gets_its_mode_back(was_training):
+    model = Constant(torch.zeros(1, 2), torch.zeros(1, 2)).train(was_training)
+    model.frozen.eval()
+    prepare.evaluate_model(model, [batch(0), batch(1)], device="cpu")
+    assert model.modes == [(False, False, "cpu")] * 2
+    assert model.training is model.dropout.training is was_training
+    assert model.frozen.training is False
+
+
+def test_a_failing_model_gets_its_mode_back_too():
+    model = Constant(torch.zeros(1, 5)).train()
+    with pytest.raises(ValueError, match=r"\(1, 5\) for 1 samples"):
+        prepare.evaluate_model(model, [batch(0)], device="cpu")
+    assert model.training
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_logits_that_are_no_numbers_are_an_error(bad):
+    logits = torch.tensor([[0.0, bad], [0.0, 1.0]])
+    with pytest.raises(TrainingError, match="1 logits that are NaN or infinite"):
+        prepare.evaluate_model(Constant(logits), [batch(0, 1)], device="cpu")
+
+
+def test_without_cuda_the_cpu_evaluates_and_says_so(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    model = Constant(torch.tensor([[0.0, 1.0]]))
+    with pytest.warns(UserWarning, match="no CUDA device"):
+        prepare.evaluate_model(model, [batch(1)])
+    assert model.modes == [(False, False, "cpu")]
+
+
+def test_a_loader_without_batches_scores_as_no_samples():
+    assert prepare.evaluate_model(Constant(), [], device="cpu") == prepare.compute_sn34_score([], [])
