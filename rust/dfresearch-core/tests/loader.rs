@@ -184,10 +184,14 @@ proptest! {
         let mut named: Vec<u64> = quarantined.iter().map(|q| q.index as u64).collect();
         named.sort_unstable();
         prop_assert_eq!(named, failing);
-        prop_assert!(batches.iter().all(|(numbers, labels)| {
-            !numbers.is_empty() && numbers.len() == labels.len()
-                && numbers.iter().zip(labels).all(|(n, l)| (*l == Label::Synthetic) == (n % 3 == 0))
-        }));
+        for (numbers, labels) in &batches {
+            prop_assert!(!numbers.is_empty());
+            let expected: Vec<Label> = numbers
+                .iter()
+                .map(|number| if number % 3 == 0 { Label::Synthetic } else { Label::Real })
+                .collect();
+            prop_assert_eq!(labels, &expected);
+        }
         prop_assert_eq!(error.is_some(), good.is_empty(), "all samples bad is an error, nothing else");
     }
 
