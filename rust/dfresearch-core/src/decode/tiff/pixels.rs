@@ -66,6 +66,8 @@ impl Pixels {
         let reversible =
             matches!((photometric, samples), (WHITE_IS_ZERO | BLACK_IS_ZERO | PALETTE, 1) | (RGB, 3));
         let reversible = reversible && bits <= 8 && sample_format == UNSIGNED && extra.is_empty();
+        // Uncompressed ones are Pillow's to read, compressed ones libtiff's.
+        let reversible = reversible && (photometric != PALETTE || directory.compression != UNCOMPRESSED);
         if directory.reversed_bits && !reversible {
             return Err(unsupported("bits in reverse order"));
         }
