@@ -135,7 +135,9 @@ impl Pixels {
             }
             (CMYK, 16, UNSIGNED) if samples == 4 && extra.is_empty() => Self::Cmyk { sample_bytes, stride },
             // Uncompressed YCbCr of one sample is read as grey; of three it comes as JPEG, which gives RGB itself.
-            (YCBCR, 8, UNSIGNED) if samples == 1 && extra.is_empty() => {
+            (YCBCR, 8, UNSIGNED)
+                if samples == 1 && extra.is_empty() && directory.compression == UNCOMPRESSED =>
+            {
                 let colours = Box::new(std::array::from_fn(|sample| [sample as u8; 3]));
                 Self::Indices { bits: 8, stride, colours }
             }
