@@ -25,6 +25,7 @@ if importlib.util.find_spec("dfresearch_rs._native") is None:
     )
 
 from dfresearch_rs import _native  # noqa: E402
+from dfresearch_rs._native import decode_image, recompress_image  # noqa: E402
 from dfresearch_rs.errors import (  # noqa: E402
     ArgumentError,
     CacheIndexError,
@@ -48,4 +49,6 @@ __all__ = [
     "LoaderError",
     "SubmissionError",
     "__version__",
+    "decode_image",
+    "recompress_image",
 ]

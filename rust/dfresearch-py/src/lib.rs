@@ -4,6 +4,7 @@
 
 use pyo3::prelude::*;
 
+mod decode;
 mod errors;
 mod tensors;
 
@@ -11,6 +12,9 @@ mod tensors;
 #[pymodule]
 mod _native {
     use super::*;
+
+    #[pymodule_export]
+    use crate::decode::{decode_image, recompress_image};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

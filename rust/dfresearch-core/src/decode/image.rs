@@ -275,8 +275,27 @@ pub fn decode_image_bytes(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage
 /// [`Error::NotFound`], [`Error::Io`] for what cannot be read (a folder, a file without permission), and
 /// [`Error::Decode`], as [`ImageDecoder::decode`].
 pub fn decode_image_file(path: &Path, limits: &ImageLimits) -> Result<RgbImage, Error> {
-    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
-    decode_named(path, &bytes, limits)
+    decode_named(path, &read(path)?, limits)
+}
+
+/// The bytes that the competition stores for an image that came as bytes, as [`ImageDecoder::recompress`].
+///
+/// # Errors
+/// [`Error::Decode`].
+pub fn recompress_image_bytes(bytes: &[u8], limits: &ImageLimits) -> Result<Vec<u8>, Error> {
+    recompress_named(Path::new(BYTES), bytes, limits)
+}
+
+/// The bytes that the competition stores for an image file, as [`ImageDecoder::recompress`].
+///
+/// # Errors
+/// As [`decode_image_file`].
+pub fn recompress_image_file(path: &Path, limits: &ImageLimits) -> Result<Vec<u8>, Error> {
+    recompress_named(path, &read(path)?, limits)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|error| Error::io(path, error))
 }
 
 fn decode_named(path: &Path, bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, Error> {
@@ -284,3 +303,13 @@ fn decode_named(path: &Path, bytes: &[u8], limits: &ImageLimits) -> Result<RgbIm
     ImageDecoder::new().decode(bytes, limits, &mut image).map_err(|reason| Error::decode(path, reason))?;
     Ok(image)
 }
+
+fn recompress_named(path: &Path, bytes: &[u8], limits: &ImageLimits) -> Result<Vec<u8>, Error> {
+    let stored =
+        ImageDecoder::new().recompress(bytes, limits).map_err(|reason| Error::decode(path, reason))?;
+    Ok(stored.into_owned())
+}
+
+#[cfg(test)]
+#[path = "image_tests.rs"]
+mod tests;

@@ -15,7 +15,10 @@ mod png;
 mod tiff;
 mod webp;
 
-pub use image::{ImageDecoder, ImageFormat, decode_image_bytes, decode_image_file, read_dimensions};
+pub use image::{
+    ImageDecoder, ImageFormat, decode_image_bytes, decode_image_file, read_dimensions,
+    recompress_image_bytes, recompress_image_file,
+};
 
 /// The largest image that is decoded; a header is held against it before anything is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

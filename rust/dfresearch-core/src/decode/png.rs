@@ -10,6 +10,10 @@
 //!
 //! So nothing but pixels can break or slow a decode, no chunk is copied, and what is refused is what Pillow
 //! refuses: a wrong checksum before the image data is an error, one behind it is not; a missing IEND is not.
+//!
+//! Two differences are meant. Broken or very large texts, profiles and other metadata are no reason to refuse
+//! pixels here. And an image whose data end properly but before its last row is refused: Pillow fills it up
+//! with black.
 
 use std::io::{self, BufRead, Read, Seek};
 
@@ -21,7 +25,7 @@ pub(super) const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// Length and kind before a chunk's content.
 const CHUNK_HEADER_BYTES: usize = 8;
 const CHECKSUM_BYTES: usize = 4;
-const MAX_PALETTE_BYTES: usize = 3 * 256;
+const MAX_PALETTE_SIZE: usize = 256;
 /// `fdAT` is `IDAT` behind a sequence number.
 const SEQUENCE_NUMBER_BYTES: usize = 4;
 
@@ -94,6 +98,10 @@ impl PngDecoder {
         }
 
         let row_bytes = row_bytes(&chunks.header, region_width);
+        if chunks.header.interlaced && bit_depth < 8 {
+            // The crate sets the bits of pixels that share a byte one by one, and clears none.
+            self.samples.clear();
+        }
         self.samples.resize(row_bytes * region_height, 0);
         decode_samples(&chunks, &mut self.samples)?;
         if !whole {
@@ -114,16 +122,16 @@ impl PngDecoder {
 
 /// Width and height, from the header alone.
 pub(super) fn dimensions(bytes: &[u8], limits: &ImageLimits) -> Result<(usize, usize), DecodeError> {
-    let chunks = bytes.get(SIGNATURE.len()..).ok_or_else(|| truncated("the signature is cut off"))?;
-    match next_chunk(chunks)? {
-        Some((b"IHDR", Ok(content), behind)) => {
-            check_sum(b"IHDR", content, behind)?;
-            parse_header(content, limits).map(|header| (header.width, header.height))
+    let mut rest = bytes.get(SIGNATURE.len()..).ok_or_else(|| truncated("the signature is cut off"))?;
+    while let Some((kind, content, behind)) = next_chunk(rest)? {
+        let content = content.map_err(|missing| chunk_cut_off(kind, missing))?;
+        if kind == b"IHDR" {
+            check_sum(kind, content, behind)?;
+            return parse_header(content, limits).map(|header| (header.width, header.height));
         }
-        Some((b"IHDR", Err(missing), _)) => Err(chunk_cut_off(b"IHDR", missing)),
-        Some(_) => Err(corrupt("the first chunk is not the header")),
-        None => Err(truncated("there is no header")),
+        rest = behind.get(CHECKSUM_BYTES..).unwrap_or_default();
     }
+    Err(truncated("there is no header"))
 }
 
 fn walk<'a>(bytes: &'a [u8], limits: &ImageLimits) -> Result<Chunks<'a>, DecodeError> {
@@ -143,7 +151,9 @@ fn walk<'a>(bytes: &'a [u8], limits: &ImageLimits) -> Result<Chunks<'a>, DecodeE
         check_sum(kind, content, behind)?;
         match kind {
             b"IHDR" => header = Some(parse_header(content, limits)?),
-            b"PLTE" if content.len() / 3 > 256 => return Err(corrupt("more than 256 palette entries")),
+            b"PLTE" if content.len() / 3 > MAX_PALETTE_SIZE => {
+                return Err(corrupt("more than 256 palette entries"));
+            }
             b"PLTE" => palette = content,
             b"fcTL" => region = Some(parse_frame(content)?),
             b"IEND" => return Err(corrupt("there is no image data")),

@@ -127,6 +127,9 @@ pub(super) fn dimensions(bytes: &[u8], limits: &ImageLimits) -> Result<(usize, u
 
 impl Directory {
     fn read(bytes: &[u8], limits: &ImageLimits) -> Result<Self, DecodeError> {
+        if bytes.starts_with(b"MM\0+") {
+            return Err(unsupported("64-bit offsets in big-endian order, which Pillow does not read"));
+        }
         let mut decoder = ::tiff::decoder::Decoder::new(Cursor::new(bytes)).map_err(refused)?;
         let (width, height) = decoder.dimensions().map_err(refused)?;
         let (width, height) = (width as usize, height as usize);

@@ -5,15 +5,15 @@ use std::borrow::Cow;
 use flate2::{Decompress, FlushDecompress, Status};
 use weezl::{BitOrder, LzwStatus};
 
-use super::pixels::YCBCR;
+use super::pixels::{BLACK_IS_ZERO, RGB, YCBCR};
 use super::{Directory, corrupt, truncated, unsupported};
 use crate::decode::jpeg::JpegCodec;
 use crate::decode::{ImageLimits, RgbImage};
 use crate::error::DecodeError;
 
-const NONE: u16 = 1;
+pub(super) const UNCOMPRESSED: u16 = 1;
 const LZW: u16 = 5;
-const JPEG: u16 = 7;
+pub(super) const JPEG: u16 = 7;
 const DEFLATE: u16 = 8;
 const OLD_DEFLATE: u16 = 32_946;
 const PACK_BITS: u16 = 32_773;
@@ -21,6 +21,10 @@ const PACK_BITS: u16 = 32_773;
 const NO_PREDICTOR: u16 = 1;
 const HORIZONTAL: u16 = 2;
 
+/// Markers of a JPEG.
+const BASELINE: u8 = 0xC0;
+const PROGRESSIVE: u8 = 0xC2;
+const APPLICATION_14: u8 = 0xEE;
 const START_OF_IMAGE: &[u8] = b"\xff\xd8";
 const END_OF_IMAGE: &[u8] = b"\xff\xd9";
 
@@ -43,10 +47,12 @@ impl<'a> ChunkReader<'a> {
         jpeg: &'a mut JpegCodec,
     ) -> Result<Self, DecodeError> {
         match (directory.compression, directory.predictor) {
-            (NONE | PACK_BITS, _) => {}
-            // The component numbers within the JPEG would have to say what its colours are.
-            (JPEG, _) if directory.photometric == YCBCR && !directory.planar && !directory.reversed_bits => {}
-            (JPEG, _) => return Err(unsupported("JPEG of other colours than YCbCr")),
+            (UNCOMPRESSED | PACK_BITS, _) => {}
+            (JPEG, _) => match (directory.photometric, directory.samples) {
+                _ if directory.planar || directory.bits != 8 => return Err(unsupported("JPEG in planes")),
+                (BLACK_IS_ZERO, 1) | (RGB | YCBCR, 3) if directory.extra_samples.is_empty() => {}
+                _ => return Err(unsupported("JPEG of other colours than grey, RGB and YCbCr")),
+            },
             (LZW | DEFLATE | OLD_DEFLATE, NO_PREDICTOR) => {}
             (LZW | DEFLATE | OLD_DEFLATE, HORIZONTAL) if matches!(directory.bits, 8 | 16 | 32) => {}
             (LZW | DEFLATE | OLD_DEFLATE, predictor) => {
@@ -111,6 +117,7 @@ impl<'a> ChunkReader<'a> {
             Some(image) if !tables.is_empty() => [tables, image].concat(),
             _ => stored.to_vec(),
         };
+        check_jpeg_colours(&stream, self.directory.photometric)?;
         self.jpeg.decode_rgb(&stream, self.limits, &mut self.jpeg_chunk)?;
         let RgbImage { width, height, data } = &self.jpeg_chunk;
         if *width < columns || *height < rows {
@@ -128,13 +135,40 @@ impl<'a> ChunkReader<'a> {
         let missing = || corrupt(format!("there is no chunk {index}"));
         let offset = *self.directory.chunk_offsets.get(index).ok_or_else(missing)?;
         let count = *self.directory.chunk_byte_counts.get(index).ok_or_else(missing)?;
-        let count = if self.directory.compression == NONE { size } else { count };
+        let count = if self.directory.compression == UNCOMPRESSED { size } else { count };
         let rest = self.bytes.get(offset..).unwrap_or_default();
         if rest.is_empty() {
             return Err(truncated(format!("chunk {index} lies behind the end of the file")));
         }
         Ok(&rest[..count.min(rest.len())])
     }
+}
+
+/// The directory says what colours a JPEG has, but the JPEG decoder goes by the JPEG itself: they have to agree.
+fn check_jpeg_colours(stream: &[u8], photometric: u16) -> Result<(), DecodeError> {
+    let mut rest = stream.get(START_OF_IMAGE.len()..).unwrap_or_default();
+    while let &[0xFF, marker, high, low, ref segments @ ..] = rest {
+        let length = usize::from(u16::from_be_bytes([high, low])).saturating_sub(2);
+        let segment = &segments[..length.min(segments.len())];
+        match (marker, segment) {
+            (APPLICATION_14, _) => return Err(unsupported("JPEG with a colour transform of its own")),
+            // Depth, height and width, then for each component its name and how it is stored.
+            (BASELINE..=PROGRESSIVE, &[_, _, _, _, _, components, ref named @ ..]) => {
+                let names: Vec<u8> = named.iter().step_by(3).copied().take(usize::from(components)).collect();
+                let agree = match photometric {
+                    BLACK_IS_ZERO => components == 1,
+                    RGB => names == *b"RGB",
+                    _ => components == 3 && names != *b"RGB",
+                };
+                if !agree {
+                    return Err(unsupported(format!("JPEG with the components {names:?}")));
+                }
+                return Ok(());
+            }
+            _ => rest = &segments[segment.len()..],
+        }
+    }
+    Err(corrupt("a JPEG without a frame"))
 }
 
 fn expand_lzw(stored: &[u8], target: &mut [u8]) -> Result<usize, DecodeError> {

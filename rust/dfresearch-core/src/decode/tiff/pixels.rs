@@ -1,5 +1,6 @@
 //! Stored samples to RGB8, by the conversions of Pillow's modes.
 
+use super::chunk::{JPEG, UNCOMPRESSED};
 use super::{Directory, unsupported};
 use crate::error::DecodeError;
 
@@ -7,8 +8,8 @@ use crate::error::DecodeError;
 pub(super) const MAX_SAMPLES: usize = 6;
 
 const WHITE_IS_ZERO: u16 = 0;
-const BLACK_IS_ZERO: u16 = 1;
-const RGB: u16 = 2;
+pub(super) const BLACK_IS_ZERO: u16 = 1;
+pub(super) const RGB: u16 = 2;
 const PALETTE: u16 = 3;
 const CMYK: u16 = 5;
 pub(super) const YCBCR: u16 = 6;
@@ -62,7 +63,12 @@ impl Pixels {
                  {sample_format}, extra samples {extra:?}"
             )))
         };
-        if directory.reversed_bits && (bits > 8 || !extra.is_empty()) {
+        let reversible =
+            matches!((photometric, samples), (WHITE_IS_ZERO | BLACK_IS_ZERO | PALETTE, 1) | (RGB, 3));
+        let reversible = reversible && bits <= 8 && sample_format == UNSIGNED && extra.is_empty();
+        // Uncompressed ones are Pillow's to read, compressed ones libtiff's.
+        let reversible = reversible && (photometric != PALETTE || directory.compression != UNCOMPRESSED);
+        if directory.reversed_bits && !reversible {
             return Err(unsupported("bits in reverse order"));
         }
         let pixels = match (photometric, bits, sample_format) {
@@ -88,7 +94,10 @@ impl Pixels {
             (BLACK_IS_ZERO, 32, UNSIGNED) if samples == 1 && !big_endian => Self::SignedGrey32,
             (WHITE_IS_ZERO | BLACK_IS_ZERO, 32, FLOAT) if samples == 1 => Self::FloatGrey32,
             (RGB, 8 | 16, UNSIGNED) => match extra {
-                [] if matches!(samples, 3 | 4) => Self::Rgb { sample_bytes, stride, associated_alpha: false },
+                // In planes libtiff takes a fourth sample without a meaning for associated alpha.
+                [] if samples == 3 || samples == 4 && !directory.planar => {
+                    Self::Rgb { sample_bytes, stride, associated_alpha: false }
+                }
                 [first, rest @ ..]
                     if samples == 3 + extra.len() && rest.iter().all(|it| *it == UNSPECIFIED) =>
                 {
@@ -125,10 +134,29 @@ impl Pixels {
                 Self::Cmyk { sample_bytes, stride }
             }
             (CMYK, 16, UNSIGNED) if samples == 4 && extra.is_empty() => Self::Cmyk { sample_bytes, stride },
+            // Uncompressed YCbCr of one sample is read as grey; of three it comes as JPEG, which gives RGB itself.
+            (YCBCR, 8, UNSIGNED)
+                if samples == 1 && extra.is_empty() && directory.compression == UNCOMPRESSED =>
+            {
+                let colours = Box::new(std::array::from_fn(|sample| [sample as u8; 3]));
+                Self::Indices { bits: 8, stride, colours }
+            }
+            (YCBCR, 8, UNSIGNED) if samples == 3 && extra.is_empty() && directory.compression == JPEG => {
+                Self::Rgb { sample_bytes, stride, associated_alpha: false }
+            }
             _ => return unknown(),
         };
+        let swapped = big_endian && directory.compression != UNCOMPRESSED;
+        if swapped && matches!(pixels, Self::SignedGrey16 | Self::SignedGrey32 | Self::FloatGrey32) {
+            return Err(unsupported(
+                "compressed big-endian samples of a kind that Pillow reads in the wrong order",
+            ));
+        }
         if directory.planar {
             match pixels {
+                Self::Indices { .. } if photometric == PALETTE => {
+                    return Err(unsupported("a palette with a sample in another plane"));
+                }
                 Self::Rgb { associated_alpha: true, .. } => {
                     return Err(unsupported("associated alpha in planes"));
                 }

@@ -1,0 +1,41 @@
+//! Media files and bytes to NumPy arrays.
+
+use std::path::PathBuf;
+
+use dfresearch_core::decode::{
+    ImageLimits, decode_image_bytes, decode_image_file, recompress_image_bytes, recompress_image_file,
+};
+use numpy::PyArray3;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+
+use crate::errors::run_detached;
+use crate::tensors::image_to_array;
+
+/// Where encoded media come from.
+#[derive(FromPyObject)]
+pub enum Source {
+    /// The content of a file.
+    Bytes(PyBackedBytes),
+    /// A file.
+    Path(PathBuf),
+}
+
+#[pyfunction]
+pub fn decode_image(py: Python<'_>, source: Source) -> PyResult<Bound<'_, PyArray3<u8>>> {
+    let limits = ImageLimits::default();
+    let image = run_detached(py, || match &source {
+        Source::Bytes(bytes) => decode_image_bytes(bytes, &limits),
+        Source::Path(path) => decode_image_file(path, &limits),
+    })?;
+    image_to_array(py, image)
+}
+
+#[pyfunction]
+pub fn recompress_image(py: Python<'_>, source: Source) -> PyResult<Vec<u8>> {
+    let limits = ImageLimits::default();
+    run_detached(py, || match &source {
+        Source::Bytes(bytes) => recompress_image_bytes(bytes, &limits),
+        Source::Path(path) => recompress_image_file(path, &limits),
+    })
+}
