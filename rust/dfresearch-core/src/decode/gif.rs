@@ -98,9 +98,10 @@ fn no_image() -> DecodeError {
 
 fn refused(error: DecodingError) -> DecodeError {
     match error {
-        DecodingError::Io(_) | DecodingError::UnexpectedEof => {
-            DecodeError::Truncated { format: FORMAT, reason: "the image data ends before the last row".into() }
-        }
+        DecodingError::Io(_) | DecodingError::UnexpectedEof => DecodeError::Truncated {
+            format: FORMAT,
+            reason: "the image data ends before the last row".into(),
+        },
         error => corrupt(error.to_string()),
     }
 }

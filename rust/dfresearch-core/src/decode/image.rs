@@ -245,10 +245,16 @@ fn webp_dimensions(bytes: &[u8], limits: &ImageLimits) -> Result<(usize, usize),
         }
         (Some(b"VP8 "), Some(header)) => (number(&header[10..12]) & 0x3FFF, number(&header[12..14]) & 0x3FFF),
         (Some(_), Some(_)) => {
-            return Err(DecodeError::Corrupt { format: "WebP", reason: "it begins with no image".to_owned() });
+            return Err(DecodeError::Corrupt {
+                format: "WebP",
+                reason: "it begins with no image".to_owned(),
+            });
         }
         _ => {
-            return Err(DecodeError::Truncated { format: "WebP", reason: "the header is cut off".to_owned() });
+            return Err(DecodeError::Truncated {
+                format: "WebP",
+                reason: "the header is cut off".to_owned(),
+            });
         }
     };
     limits.check(size.0, size.1)?;

@@ -13,6 +13,7 @@ mod gif;
 mod image;
 mod png;
 mod tiff;
+mod webp;
 
 pub use image::{ImageDecoder, ImageFormat, decode_image_bytes, decode_image_file, read_dimensions};
 

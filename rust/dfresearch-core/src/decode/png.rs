@@ -227,7 +227,8 @@ fn check_sum(kind: &[u8], content: &[u8], behind: &[u8]) -> Result<(), DecodeErr
 }
 
 fn parse_header(content: &[u8], limits: &ImageLimits) -> Result<Header, DecodeError> {
-    let &[_, _, _, _, _, _, _, _, bit_depth, colour_type, _compression, filter, interlace, ..] = content else {
+    let &[_, _, _, _, _, _, _, _, bit_depth, colour_type, _compression, filter, interlace, ..] = content
+    else {
         return Err(corrupt("IHDR is shorter than 13 bytes"));
     };
     let (width, height) = (be_u32(content, 0), be_u32(content, 4));
@@ -299,7 +300,8 @@ impl<'a> PixelStream<'a> {
     fn new(chunks: &Chunks<'a>) -> Result<Self, DecodeError> {
         let Header { bit_depth, layout, interlaced, .. } = chunks.header;
         let data_bytes: usize = chunks.image_data.iter().map(|part| part.len()).sum();
-        let data_bytes = u32::try_from(data_bytes).map_err(|_| unsupported("more than 4 GiB of image data"))?;
+        let data_bytes =
+            u32::try_from(data_bytes).map_err(|_| unsupported("more than 4 GiB of image data"))?;
         let colour_type = match layout {
             // Indices are looked up here: to the crate they are grey.
             Layout::Grey | Layout::Grey16 | Layout::Palette => 0,

@@ -145,7 +145,8 @@ impl Directory {
         let extra_samples = list(Tag::ExtraSamples)?;
         let bits = list(Tag::BitsPerSample)?;
         let xmp = list(XMP)?;
-        let mut first = |tag, default| list(tag).map(|values: Vec<u64>| values.first().copied().unwrap_or(default));
+        let mut first =
+            |tag, default| list(tag).map(|values: Vec<u64>| values.first().copied().unwrap_or(default));
         let chunk_size = match tiled {
             true => (first(Tag::TileWidth, 0)?, first(Tag::TileLength, 0)?),
             false => (width as u64, first(Tag::RowsPerStrip, height as u64)?.min(height as u64)),

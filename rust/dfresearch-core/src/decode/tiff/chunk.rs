@@ -201,14 +201,16 @@ fn undo_differences(row: &mut [u8], samples: usize, bits: u16) {
         16 => {
             let words = row.as_chunks_mut::<2>().0;
             for index in samples..words.len() {
-                let sum = u16::from_le_bytes(words[index]).wrapping_add(u16::from_le_bytes(words[index - samples]));
+                let sum =
+                    u16::from_le_bytes(words[index]).wrapping_add(u16::from_le_bytes(words[index - samples]));
                 words[index] = sum.to_le_bytes();
             }
         }
         _ => {
             let words = row.as_chunks_mut::<4>().0;
             for index in samples..words.len() {
-                let sum = u32::from_le_bytes(words[index]).wrapping_add(u32::from_le_bytes(words[index - samples]));
+                let sum =
+                    u32::from_le_bytes(words[index]).wrapping_add(u32::from_le_bytes(words[index - samples]));
                 words[index] = sum.to_le_bytes();
             }
         }

@@ -29,11 +29,9 @@ impl Orientation {
     /// The orientation that an XMP packet states, as an attribute or as an element.
     pub(super) fn from_xmp(xmp: &[u8]) -> Self {
         const NAME: &[u8] = b"tiff:Orientation";
-        let stated = xmp.windows(NAME.len() + 3).find_map(|window| {
-            match window.strip_prefix(NAME)? {
-                [b'>', digit @ b'0'..=b'9', _] | [b'=', b'"', digit @ b'0'..=b'9'] => Some(digit - b'0'),
-                _ => None,
-            }
+        let stated = xmp.windows(NAME.len() + 3).find_map(|window| match window.strip_prefix(NAME)? {
+            [b'>', digit @ b'0'..=b'9', _] | [b'=', b'"', digit @ b'0'..=b'9'] => Some(digit - b'0'),
+            _ => None,
         });
         Self::from_number(u64::from(stated.unwrap_or(1)))
     }
@@ -93,7 +91,10 @@ mod tests {
     #[test]
     fn xmp_states_it_as_attribute_or_element() {
         assert_eq!(Orientation::from_xmp(b"x tiff:Orientation=\"6\" y"), Orientation::from_number(6));
-        assert_eq!(Orientation::from_xmp(b"<tiff:Orientation>8</tiff:Orientation>"), Orientation::from_number(8));
+        assert_eq!(
+            Orientation::from_xmp(b"<tiff:Orientation>8</tiff:Orientation>"),
+            Orientation::from_number(8)
+        );
         assert_eq!(Orientation::from_xmp(b"nothing"), Orientation::default());
     }
 }

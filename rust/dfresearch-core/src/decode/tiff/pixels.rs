@@ -27,15 +27,26 @@ const COREL_ALPHA: u16 = 999;
 /// How a pixel is stored. Samples of several bytes are little-endian here.
 pub(super) enum Pixels {
     /// Grey or palette: 1, 2, 4 or 8 bits that stand for a colour; 8-bit ones may have a sample behind them.
-    Indices { bits: usize, stride: usize, colours: Box<[[u8; 3]; 256]> },
+    Indices {
+        bits: usize,
+        stride: usize,
+        colours: Box<[[u8; 3]; 256]>,
+    },
     /// Clipped to 0..=255, not scaled.
     Grey16,
     SignedGrey16,
     SignedGrey32,
     FloatGrey32,
     /// The high bytes count. Colours that were multiplied by alpha are divided by it.
-    Rgb { sample_bytes: usize, stride: usize, associated_alpha: bool },
-    Cmyk { sample_bytes: usize, stride: usize },
+    Rgb {
+        sample_bytes: usize,
+        stride: usize,
+        associated_alpha: bool,
+    },
+    Cmyk {
+        sample_bytes: usize,
+        stride: usize,
+    },
 }
 
 impl Pixels {
@@ -60,7 +71,8 @@ impl Pixels {
             {
                 let white = (1_usize << bits) - 1;
                 let level = |sample: usize| (sample.min(white) * 255 / white) as u8;
-                let grey = |sample| if photometric == WHITE_IS_ZERO { 255 - level(sample) } else { level(sample) };
+                let grey =
+                    |sample| if photometric == WHITE_IS_ZERO { 255 - level(sample) } else { level(sample) };
                 let colours = Box::new(std::array::from_fn(|sample| [grey(sample); 3]));
                 Self::Indices { bits: usize::from(bits), stride: 1, colours }
             }
@@ -77,7 +89,9 @@ impl Pixels {
             (WHITE_IS_ZERO | BLACK_IS_ZERO, 32, FLOAT) if samples == 1 => Self::FloatGrey32,
             (RGB, 8 | 16, UNSIGNED) => match extra {
                 [] if matches!(samples, 3 | 4) => Self::Rgb { sample_bytes, stride, associated_alpha: false },
-                [first, rest @ ..] if samples == 3 + extra.len() && rest.iter().all(|it| *it == UNSPECIFIED) => {
+                [first, rest @ ..]
+                    if samples == 3 + extra.len() && rest.iter().all(|it| *it == UNSPECIFIED) =>
+                {
                     let known = match *first {
                         UNSPECIFIED | ASSOCIATED_ALPHA | UNASSOCIATED_ALPHA => bits == 8 || rest.is_empty(),
                         COREL_ALPHA => bits == 8 && rest.is_empty(),
@@ -99,7 +113,11 @@ impl Pixels {
                 if !known {
                     return unknown();
                 }
-                Self::Indices { bits: usize::from(bits), stride: samples, colours: palette(&directory.colour_map)? }
+                Self::Indices {
+                    bits: usize::from(bits),
+                    stride: samples,
+                    colours: palette(&directory.colour_map)?,
+                }
             }
             (CMYK, 8, UNSIGNED)
                 if samples == 4 + extra.len() && extra.iter().all(|it| *it == UNSPECIFIED) =>
@@ -111,7 +129,9 @@ impl Pixels {
         };
         if directory.planar {
             match pixels {
-                Self::Rgb { associated_alpha: true, .. } => return Err(unsupported("associated alpha in planes")),
+                Self::Rgb { associated_alpha: true, .. } => {
+                    return Err(unsupported("associated alpha in planes"));
+                }
                 Self::Rgb { sample_bytes: 2, .. } | Self::Cmyk { sample_bytes: 2, .. } => {
                     return Err(unsupported("16-bit samples in planes"));
                 }
