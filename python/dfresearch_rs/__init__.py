@@ -25,8 +25,19 @@ if importlib.util.find_spec("dfresearch_rs._native") is None:
     )
 
 from dfresearch_rs import _native  # noqa: E402
+from dfresearch_rs._native import (  # noqa: E402
+    augment_image,
+    check_operation,
+    color_contrast,
+    color_shift,
+    gaussian_blur,
+    gaussian_noise,
+    horizontal_flip,
+    jpeg_compress,
+)
 from dfresearch_rs.errors import (  # noqa: E402
     ArgumentError,
+    AugmentError,
     CacheIndexError,
     DecodeError,
     DefinitionError,
@@ -40,6 +51,7 @@ __version__ = _native.__version__
 
 __all__ = [
     "ArgumentError",
+    "AugmentError",
     "CacheIndexError",
     "DecodeError",
     "DefinitionError",
@@ -48,4 +60,12 @@ __all__ = [
     "LoaderError",
     "SubmissionError",
     "__version__",
+    "augment_image",
+    "check_operation",
+    "color_contrast",
+    "color_shift",
+    "gaussian_blur",
+    "gaussian_noise",
+    "horizontal_flip",
+    "jpeg_compress",
 ]

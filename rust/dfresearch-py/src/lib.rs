@@ -4,6 +4,7 @@
 
 use pyo3::prelude::*;
 
+mod augment;
 mod errors;
 mod tensors;
 
@@ -11,6 +12,12 @@ mod tensors;
 #[pymodule]
 mod _native {
     use super::*;
+
+    #[pymodule_export]
+    use crate::augment::{
+        augment_image, check_operation, color_contrast, color_shift, gaussian_blur, gaussian_noise,
+        horizontal_flip, jpeg_compress,
+    };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

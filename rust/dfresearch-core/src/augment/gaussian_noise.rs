@@ -31,9 +31,18 @@ fn add_noise(image: &mut [u8], sigma: f32, rng: &mut CounterRng) {
 #[inline(always)]
 fn add_normals(values: &mut [u8], normals: &[f32; NORMALS_PER_CALL], sigma: f32) {
     for (value, normal) in values.iter_mut().zip(normals) {
-        // Clipped before the conversion, which then fits an i32: CPUs convert those side by side.
-        *value = (f32::from(*value) + normal * sigma).clamp(0.0, 255.0) as i32 as u8;
+        *value = truncate((f32::from(*value) + normal * sigma).clamp(0.0, 255.0));
     }
+}
+
+/// `value as u8` for a value from 0 to 255, in operations that CPUs do side by side; the cast minds NaN.
+#[inline(always)]
+fn truncate(value: f32) -> u8 {
+    // From here on the last bit of a float counts ones: the sum is rounded to a whole number.
+    const WHOLE_NUMBERS: f32 = (1u32 << 23) as f32;
+    let sum = value + WHOLE_NUMBERS;
+    let rounded_up = sum - WHOLE_NUMBERS > value;
+    (sum.to_bits() as u8).wrapping_sub(u8::from(rounded_up))
 }
 
 #[cfg(test)]
@@ -60,6 +69,16 @@ mod tests {
     #[test]
     fn noise_of_no_width_changes_nothing() {
         assert_eq!(noisy(100, 0.0), vec![128; 100]);
+    }
+
+    #[test]
+    fn truncation_is_that_of_a_cast() {
+        for step in 0..=255 * 64 {
+            let value = step as f32 / 64.0;
+            for value in [value.next_down().max(0.0), value, value.next_up().min(255.0)] {
+                assert_eq!(truncate(value), value as u8, "{value}");
+            }
+        }
     }
 
     #[test]

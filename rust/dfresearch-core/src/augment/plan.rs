@@ -76,35 +76,31 @@ pub enum PlannedOperation {
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) for a level that the table does not have.
 pub fn plan(table: &AugmentTable, level: u32, key: RandomKey) -> Result<Plan> {
-    let operations = draw_operations(table, level, MAX_OPERATIONS, key)?.operations;
-    let flip = level > 0 && CounterRng::new(key, FLIP_STREAM).uniform() < FLIP_PROBABILITY;
-    Ok(Plan { operations, flip, key })
+    plan_with_limit(table, level, MAX_OPERATIONS, key)
 }
 
-/// Like [`plan`], with between one and `max_operations` operations and never a flip.
+/// Like [`plan`], with between one and `max_operations` operations, as far as the level has so many.
 ///
 /// # Errors
-/// [`Error::Argument`](crate::Error::Argument) for a level that the table does not have.
-pub fn draw_operations(
+/// As [`plan`].
+pub fn plan_with_limit(
     table: &AugmentTable,
     level: u32,
     max_operations: usize,
     key: RandomKey,
 ) -> Result<Plan> {
+    let flip = level > 0 && CounterRng::new(key, FLIP_STREAM).uniform() < FLIP_PROBABILITY;
     let mut rng = CounterRng::new(key, SELECTION_STREAM);
     let mut candidates: Vec<&Operation> = table.operations(level)?.iter().collect();
     let limit = candidates.len().min(max_operations);
-    if limit == 0 {
-        return Ok(Plan { key, ..Plan::default() });
-    }
-    let count = 1 + rng.below(limit as u64) as usize;
+    let count = if limit == 0 { 0 } else { 1 + rng.below(limit as u64) as usize };
     let operations = (0..count).map(|place| {
         // One step of a Fisher-Yates shuffle: all choices and all orders are equally likely.
         let pick = place + rng.below((candidates.len() - place) as u64) as usize;
         candidates.swap(place, pick);
         draw_parameters(candidates[place], &mut CounterRng::new(key, PARAMETER_STREAM + place as u64))
     });
-    Ok(Plan { operations: operations.collect(), flip: false, key })
+    Ok(Plan { operations: operations.collect(), flip, key })
 }
 
 fn draw_parameters(operation: &Operation, rng: &mut CounterRng) -> PlannedOperation {
@@ -243,7 +239,10 @@ mod tests {
         // Five standard deviations of a binomial count.
         let close = |count: f64, share: f64| {
             let expected = SAMPLES as f64 * share;
-            assert!((count - expected).abs() < 5.0 * (expected * (1.0 - share)).sqrt(), "{count} {expected}");
+            assert!(
+                (count - expected).abs() <= 5.0 * (expected * (1.0 - share)).sqrt(),
+                "{count} {expected}"
+            );
         };
         close(flips, 0.5);
         for (first, row) in pairs.iter().enumerate() {
@@ -264,7 +263,7 @@ mod tests {
             assert!(empty.operations.is_empty());
             flips += u32::from(empty.flip);
             assert_eq!(plan(&table(), 1, sample(number)).unwrap().operations.len(), 1);
-            assert!(!draw_operations(&table(), 2, 5, sample(number)).unwrap().flip);
+            assert!(plan_with_limit(&table(), 2, 0, sample(number)).unwrap().operations.is_empty());
         }
         assert!((25..75).contains(&flips));
         assert!(plan(&table(), 4, sample(0)).is_err());
