@@ -6,6 +6,7 @@ system refuses raises its own ``OSError``.
 
 __all__ = [
     "ArgumentError",
+    "AugmentError",
     "CacheIndexError",
     "DecodeError",
     "DefinitionError",
@@ -22,6 +23,10 @@ class DfresearchError(Exception):
 
 class ArgumentError(DfresearchError, ValueError):
     """An argument is outside of what the call accepts."""
+
+
+class AugmentError(DfresearchError, ValueError):
+    """An augmentation is not defined as it must be, or it failed on an image; the message names the operation."""
 
 
 class DecodeError(DfresearchError, ValueError):

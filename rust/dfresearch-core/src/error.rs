@@ -51,6 +51,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// An augmentation is not defined as it must be, or it failed on an image.
+    #[error("augmentation {operation}: {reason}")]
+    Augment {
+        /// The operation's name.
+        operation: String,
+        /// What is wrong and what is expected.
+        reason: String,
+    },
+
     /// The index of a cache folder cannot be opened, read or written.
     #[error("{}: {reason}", path.display())]
     Index {
@@ -98,6 +107,11 @@ impl Error {
     /// An argument that the call does not accept.
     pub fn argument(argument: &'static str, reason: impl Into<String>) -> Self {
         Self::Argument { argument, reason: reason.into() }
+    }
+
+    /// An augmentation that is badly defined or failed.
+    pub fn augment(operation: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Augment { operation: operation.into(), reason: reason.into() }
     }
 }
 

@@ -12,11 +12,13 @@
 //! gives the loader memory to write batches into, and turns errors into exceptions.
 #![deny(unsafe_code)]
 
+pub mod augment;
 pub mod catalog;
 pub mod decode;
 pub mod error;
 pub mod metric;
 pub mod modality;
+pub mod rng;
 pub mod samples;
 pub mod split;
 pub mod store;

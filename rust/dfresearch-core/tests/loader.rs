@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dfresearch_core::loader::{
-    BatchAllocator, Epoch, EpochOrder, LoaderSettings, NextBatch, Quarantined, SamplePipeline,
-    Shard,
+    BatchAllocator, Epoch, EpochOrder, LoaderSettings, NextBatch, Quarantined, SamplePipeline, Shard,
 };
 use dfresearch_core::rng::RandomKey;
 use dfresearch_core::samples::SampleList;
@@ -46,10 +45,8 @@ impl BatchAllocator for VectorAllocator {
     fn allocate(&self, slots: usize, slot_bytes: usize) -> Result<(Self::Batch, Vec<Self::Slot>)> {
         self.allocated.fetch_add(1, Ordering::SeqCst);
         let homes: Vec<SharedSlot> = (0..slots).map(|_| SharedSlot::default()).collect();
-        let slots = homes
-            .iter()
-            .map(|home| VectorSlot { bytes: vec![0; slot_bytes], home: home.clone() })
-            .collect();
+        let slots =
+            homes.iter().map(|home| VectorSlot { bytes: vec![0; slot_bytes], home: home.clone() }).collect();
         Ok((homes, slots))
     }
 
@@ -130,7 +127,8 @@ fn start(
 ) -> Epoch<VectorAllocator> {
     let order = EpochOrder::new(0..total as u32, settings, 4);
     let allocator = VectorAllocator { allocated: Arc::default() };
-    Epoch::start(samples(total), Arc::new(pipeline.clone()), allocator, settings, order, 4, first_step).unwrap()
+    Epoch::start(samples(total), Arc::new(pipeline.clone()), allocator, settings, order, 4, first_step)
+        .unwrap()
 }
 
 fn drain(mut epoch: Epoch<VectorAllocator>) -> (Batches, Vec<Quarantined>, Option<Error>) {

@@ -42,6 +42,7 @@ pub fn to_exception(py: Python<'_>, error: Error) -> PyErr {
         Error::Decode { .. } => "DecodeError",
         Error::Definition { .. } => "DefinitionError",
         Error::Argument { .. } => "ArgumentError",
+        Error::Augment { .. } => "AugmentError",
         Error::Index { .. } => "CacheIndexError",
         Error::Submission { .. } => "SubmissionError",
         Error::Loader { .. } => "LoaderError",
