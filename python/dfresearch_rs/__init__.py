@@ -25,6 +25,15 @@ if importlib.util.find_spec("dfresearch_rs._native") is None:
     )
 
 from dfresearch_rs import _native  # noqa: E402
+from dfresearch_rs._native import (  # noqa: E402
+    DatasetReport,
+    Samples,
+    StoreReport,
+    gather_samples,
+    load_catalog,
+    quarantine,
+    survey_cache,
+)
 from dfresearch_rs.errors import (  # noqa: E402
     ArgumentError,
     CacheIndexError,
@@ -41,11 +50,18 @@ __version__ = _native.__version__
 __all__ = [
     "ArgumentError",
     "CacheIndexError",
+    "DatasetReport",
     "DecodeError",
     "DefinitionError",
     "DfresearchError",
     "InternalError",
     "LoaderError",
+    "Samples",
+    "StoreReport",
     "SubmissionError",
     "__version__",
+    "gather_samples",
+    "load_catalog",
+    "quarantine",
+    "survey_cache",
 ]
