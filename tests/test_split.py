@@ -4,7 +4,7 @@ import hashlib
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dfresearch_rs
@@ -75,6 +75,8 @@ def sides(cache, *datasets, **options):
 files = st.lists(st.tuples(st.integers(0, 15), st.sampled_from([None, "a", "b", "c", "photograph é"])), max_size=12)
 
 
+# How long a machine takes is no property of the code.
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(first=files, second=files)
 def test_the_split_is_what_hashlib_computes_and_growth_moves_nothing_to_val(tmp_path_factory, first, second):
     cache = tmp_path_factory.mktemp("cache")
