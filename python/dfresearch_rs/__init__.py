@@ -25,6 +25,20 @@ if importlib.util.find_spec("dfresearch_rs._native") is None:
     )
 
 from dfresearch_rs import _native  # noqa: E402
+from dfresearch_rs._native import (  # noqa: E402
+    ModelConfig,
+    Score,
+    SubmissionMember,
+    SubmissionReport,
+    blend_robustness,
+    check_model_source,
+    provenance_weights,
+    read_model_config,
+    save_safetensors,
+    sn34_score,
+    write_checkpoint,
+    write_submission,
+)
 from dfresearch_rs.errors import (  # noqa: E402
     ArgumentError,
     CacheIndexError,
@@ -46,6 +60,18 @@ __all__ = [
     "DfresearchError",
     "InternalError",
     "LoaderError",
+    "ModelConfig",
+    "Score",
     "SubmissionError",
+    "SubmissionMember",
+    "SubmissionReport",
     "__version__",
+    "blend_robustness",
+    "check_model_source",
+    "provenance_weights",
+    "read_model_config",
+    "save_safetensors",
+    "sn34_score",
+    "write_checkpoint",
+    "write_submission",
 ]
