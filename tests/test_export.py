@@ -144,6 +144,8 @@ def test_configurations_say_what_was_trained():
         "sample_rate": 16000,
         "duration_seconds": 6.0,
     }
+    image = export.generate_model_config("image", "x", {"target_size": (64, 32)})
+    assert image["preprocessing"] == {"resize": [64, 32]}
     assert export.PREPROCESSING_CONFIGS["video"] == {"resize": [224, 224], "num_frames": 16}
     with pytest.raises(ValueError, match="smell"):
         export.generate_model_config("smell", "x")

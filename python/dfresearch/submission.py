@@ -94,15 +94,16 @@ def generate_model_config(modality: str, name: str, preprocessing: Mapping[str, 
     Args:
         modality: "image", "video" or "audio".
         name: the model's name in the registry.
-        preprocessing: what was really trained where it differs from the defaults: `resize` as (height, width),
-            `num_frames`, `frame_rate` (frames a second). A value of None drops the key.
+        preprocessing: what was really trained where it differs from the defaults: `resize` (or, as in a loader,
+            `target_size`) as (height, width), `num_frames`, `frame_rate` (frames a second). None drops a key.
 
     Raises:
         ValueError: the modality is unknown.
     """
     if modality not in PREPROCESSING_CONFIGS:
         raise ValueError(f"unknown modality {modality!r}; the known ones are: {', '.join(PREPROCESSING_CONFIGS)}")
-    merged = PREPROCESSING_CONFIGS[modality] | dict(preprocessing or {})
+    given = {"resize" if key == "target_size" else key: value for key, value in (preprocessing or {}).items()}
+    merged = PREPROCESSING_CONFIGS[modality] | given
     return {
         "name": _config_name(name),
         "version": "1.0.0",
