@@ -17,7 +17,7 @@ mod sums;
 use std::f64::consts::LN_2;
 
 use crate::error::{Error, Result};
-use sums::{sum_unweighted, sum_weighted};
+use sums::sum;
 
 pub use provenance::{
     BASE_SHARE, Provenance, ProvenanceShares, ROBUST_SHARE, blend_robustness, provenance_weights,
@@ -38,23 +38,54 @@ const CHANCE_BRIER: f64 = 0.25;
 /// The live formula's radicand is never below this.
 const GASBENCH_FLOOR: f64 = 1e-12;
 
-/// An element type of labels, probabilities or weights.
-pub trait Number: Copy {
-    /// The value as float64.
-    fn to_f64(self) -> f64;
+/// Labels or probabilities `[n]` in the element type that they came in.
+#[derive(Debug, Clone, Copy)]
+pub enum Values<'a> {
+    /// Bytes and booleans.
+    Byte(&'a [u8]),
+    /// 64-bit integers.
+    Whole(&'a [i64]),
+    /// Single-precision numbers.
+    Single(&'a [f32]),
+    /// Double-precision numbers.
+    Double(&'a [f64]),
 }
 
-macro_rules! number {
-    ($($kind:ty),*) => {
-        $(impl Number for $kind {
-            #[inline(always)]
-            fn to_f64(self) -> f64 {
-                self as f64
+impl Values<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Byte(values) => values.len(),
+            Self::Whole(values) => values.len(),
+            Self::Single(values) => values.len(),
+            Self::Double(values) => values.len(),
+        }
+    }
+}
+
+macro_rules! values_from {
+    ($($kind:ty => $variant:ident),*) => {
+        $(
+            impl<'a> From<&'a [$kind]> for Values<'a> {
+                fn from(values: &'a [$kind]) -> Self {
+                    Self::$variant(values)
+                }
             }
-        })*
+
+            impl<'a, const N: usize> From<&'a [$kind; N]> for Values<'a> {
+                fn from(values: &'a [$kind; N]) -> Self {
+                    Self::$variant(values)
+                }
+            }
+
+            impl<'a> From<&'a Vec<$kind>> for Values<'a> {
+                fn from(values: &'a Vec<$kind>) -> Self {
+                    Self::$variant(values)
+                }
+            }
+        )*
     };
 }
-number!(u8, i32, i64, f32, f64);
+values_from!(u8 => Byte, i64 => Whole, f32 => Single, f64 => Double);
 
 /// Exponents of the documented formula.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -161,21 +192,33 @@ pub struct Score {
 /// [`Error::Argument`] naming the argument and the index when the lengths differ, a label is
 /// neither 0 nor 1, a probability is NaN or outside of `[0, 1]`, a weight is negative or not
 /// finite, all weights are 0, or an exponent is negative or not finite.
-pub fn sn34_score<L: Number, P: Number>(
-    labels: &[L],
-    probabilities: &[P],
+pub fn sn34_score<'a>(
+    labels: impl Into<Values<'a>>,
+    probabilities: impl Into<Values<'a>>,
     weights: Option<&[f64]>,
     exponents: Exponents,
 ) -> Result<Score> {
-    check_arguments(labels.len(), probabilities.len(), weights, exponents)?;
-    if labels.is_empty() {
+    score_values(labels.into(), probabilities.into(), weights, exponents)
+}
+
+fn score_values(
+    labels: Values<'_>,
+    probabilities: Values<'_>,
+    weights: Option<&[f64]>,
+    exponents: Exponents,
+) -> Result<Score> {
+    let count = labels.len();
+    check_arguments(count, probabilities.len(), weights, exponents)?;
+    if count == 0 {
         return Ok(score_of_nothing(weights.is_some()));
     }
-    let totals = match weights {
-        None => sum_unweighted(labels, probabilities)?,
-        Some(weights) => sum_weighted(labels, probabilities, weights)?,
-    };
-    totals.into_score(labels.len(), weights.is_some(), exponents)
+    let totals = match labels {
+        Values::Byte(labels) => sum(labels, probabilities, weights),
+        Values::Whole(labels) => sum(labels, probabilities, weights),
+        Values::Single(labels) => sum(labels, probabilities, weights),
+        Values::Double(labels) => sum(labels, probabilities, weights),
+    }?;
+    totals.into_score(count, weights.is_some(), exponents)
 }
 
 /// The documented formula: `sqrt(((mcc + 1) / 2)^alpha * (1 - brier)^beta)`.

@@ -1,12 +1,12 @@
 //! `sn34_score` and the competition's weighting.
 
-use dfresearch_core::metric::{self, Exponents, Number, Provenance, ProvenanceShares};
+use dfresearch_core::metric::{self, Exponents, Provenance, ProvenanceShares};
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::errors::run_detached;
-use crate::tensors::{FloatingValues, RealValues, double_values, real_values};
+use crate::values::{double_values, real_values};
 
 /// A confusion count: a whole number without weights.
 #[derive(Clone, Copy, IntoPyObject)]
@@ -110,37 +110,12 @@ pub fn sn34_score(
     beta: f64,
 ) -> PyResult<PyScore> {
     let py = labels.py();
-    let labels = real_values("labels", labels)?;
-    let probs = real_values("probs", probs)?.into_floating()?;
+    let (labels, probs) = (real_values("labels", labels)?, real_values("probs", probs)?);
+    let (labels, probs) = (labels.as_values()?, probs.as_values()?);
     let weights = weights.map(|weights| double_values("weights", weights)).transpose()?;
     let weights = weights.as_ref().map(PyReadonlyArray1::as_slice).transpose()?;
-    let exponents = Exponents { alpha, beta };
-    match labels {
-        RealValues::Byte(labels) => score(py, labels.as_slice()?, probs, weights, exponents),
-        RealValues::Whole(labels) => score(py, labels.as_slice()?, probs, weights, exponents),
-        RealValues::Single(labels) => score(py, labels.as_slice()?, probs, weights, exponents),
-        RealValues::Double(labels) => score(py, labels.as_slice()?, probs, weights, exponents),
-    }
-}
-
-fn score<L: Number + Sync>(
-    py: Python<'_>,
-    labels: &[L],
-    probs: FloatingValues<'_>,
-    weights: Option<&[f64]>,
-    exponents: Exponents,
-) -> PyResult<PyScore> {
-    let score = match &probs {
-        FloatingValues::Single(probs) => {
-            let probs = probs.as_slice()?;
-            run_detached(py, || metric::sn34_score(labels, probs, weights, exponents))
-        }
-        FloatingValues::Double(probs) => {
-            let probs = probs.as_slice()?;
-            run_detached(py, || metric::sn34_score(labels, probs, weights, exponents))
-        }
-    };
-    score.map(PyScore::from)
+    run_detached(py, || metric::sn34_score(labels, probs, weights, Exponents { alpha, beta }))
+        .map(PyScore::from)
 }
 
 #[pyfunction]

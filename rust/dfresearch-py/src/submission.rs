@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::errors::run_detached;
-use crate::tensors::{TensorMemory, state_dict_memory};
+use crate::state_dict::{TensorMemory, state_dict_memory};
 
 #[pyclass(name = "SubmissionMember", module = "dfresearch_rs", frozen, get_all)]
 #[derive(Clone)]

@@ -38,6 +38,27 @@ pub fn image_from_array(image: &Bound<'_, PyAny>) -> PyResult<RgbImage> {
     Ok(RgbImage { width, height, data })
 }
 
+/// Whether a Python object is a `torch.Tensor`.
+pub fn is_tensor(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    object.is_instance(&object.py().import("torch")?.getattr("Tensor")?)
+}
+
+/// The memory of a contiguous CPU `torch.Tensor`, borrowed for as long as the tensor is.
+pub fn contiguous_bytes<'a>(tensor: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
+    let is_on_cpu: bool = tensor.getattr("is_cpu")?.extract()?;
+    if !is_on_cpu || !tensor.call_method0("is_contiguous")?.extract::<bool>()? {
+        return Err(argument_error(tensor.py(), "tensor", "must be contiguous and on the CPU"));
+    }
+    let length: usize = tensor.getattr("nbytes")?.extract()?;
+    if length == 0 {
+        return Ok(&[]);
+    }
+    let address: usize = tensor.call_method0("data_ptr")?.extract()?;
+    // SAFETY: a contiguous CPU tensor has `nbytes` initialised bytes at `data_ptr`, and they live as long
+    // as the reference to it. As everywhere in torch, a tensor must not be resized or written meanwhile.
+    Ok(unsafe { std::slice::from_raw_parts(address as *const u8, length) })
+}
+
 fn torch_error(error: &tch::TchError) -> Error {
     Error::Loader { reason: format!("libtorch: {error}") }
 }

@@ -1,5 +1,6 @@
 //! One dimension of real numbers out of a tensor, an array or a sequence.
 
+use dfresearch_core::metric::Values;
 use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
 
@@ -14,21 +15,15 @@ pub enum RealValues<'py> {
     Double(PyReadonlyArray1<'py, f64>),
 }
 
-/// One dimension of floating-point numbers.
-pub enum FloatingValues<'py> {
-    Single(PyReadonlyArray1<'py, f32>),
-    Double(PyReadonlyArray1<'py, f64>),
-}
-
-impl<'py> RealValues<'py> {
-    /// The values as they are when they are floating-point numbers, converted otherwise.
-    pub fn into_floating(self) -> PyResult<FloatingValues<'py>> {
-        match self {
-            Self::Byte(values) => as_double(values.as_any()).map(FloatingValues::Double),
-            Self::Whole(values) => as_double(values.as_any()).map(FloatingValues::Double),
-            Self::Single(values) => Ok(FloatingValues::Single(values)),
-            Self::Double(values) => Ok(FloatingValues::Double(values)),
-        }
+impl RealValues<'_> {
+    /// The numbers' memory, as the core takes it.
+    pub fn as_values(&self) -> PyResult<Values<'_>> {
+        Ok(match self {
+            Self::Byte(values) => values.as_slice()?.into(),
+            Self::Whole(values) => values.as_slice()?.into(),
+            Self::Single(values) => values.as_slice()?.into(),
+            Self::Double(values) => values.as_slice()?.into(),
+        })
     }
 }
 

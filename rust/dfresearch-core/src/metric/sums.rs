@@ -1,6 +1,6 @@
 //! One pass over labels and probabilities, in a fixed order and with compensated totals.
 
-use super::{Confusion, DECISION_THRESHOLD, Exponents, Number, Score, documented_score, gasbench_score};
+use super::{Confusion, DECISION_THRESHOLD, Exponents, Score, Values, documented_score, gasbench_score};
 use crate::error::{Error, Result};
 
 /// The live benchmark keeps probabilities this far from 0 and 1 before the Brier score.
@@ -97,6 +97,48 @@ fn confusion_of(cells: [CompensatedSum; 4]) -> Confusion {
     Confusion { true_positives, false_positives, true_negatives, false_negatives }
 }
 
+/// An element type of labels and probabilities.
+pub(super) trait Number: Copy {
+    fn to_f64(self) -> f64;
+}
+
+macro_rules! number {
+    ($($kind:ty),*) => {
+        $(impl Number for $kind {
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+        })*
+    };
+}
+number!(u8, i64, f32, f64);
+
+/// The sums over samples whose lengths were compared already.
+pub(super) fn sum<L: Number>(
+    labels: &[L],
+    probabilities: Values<'_>,
+    weights: Option<&[f64]>,
+) -> Result<Totals> {
+    match probabilities {
+        Values::Byte(probabilities) => sum_slices(labels, probabilities, weights),
+        Values::Whole(probabilities) => sum_slices(labels, probabilities, weights),
+        Values::Single(probabilities) => sum_slices(labels, probabilities, weights),
+        Values::Double(probabilities) => sum_slices(labels, probabilities, weights),
+    }
+}
+
+fn sum_slices<L: Number, P: Number>(
+    labels: &[L],
+    probabilities: &[P],
+    weights: Option<&[f64]>,
+) -> Result<Totals> {
+    match weights {
+        None => sum_unweighted(labels, probabilities),
+        Some(weights) => sum_weighted(labels, probabilities, weights),
+    }
+}
+
 fn is_valid(label: f64, probability: f64) -> bool {
     (label == 0.0 || label == 1.0) && (0.0..=1.0).contains(&probability)
 }
@@ -109,11 +151,7 @@ fn invalid_sample(index: usize, label: f64, probability: f64) -> Error {
     Error::argument("probs", format!("{probability} at index {index} is not a probability from 0 to 1"))
 }
 
-pub(super) fn sum_weighted<L: Number, P: Number>(
-    labels: &[L],
-    probabilities: &[P],
-    weights: &[f64],
-) -> Result<Totals> {
+fn sum_weighted<L: Number, P: Number>(labels: &[L], probabilities: &[P], weights: &[f64]) -> Result<Totals> {
     let mut totals = Totals::default();
     for (index, ((label, probability), &weight)) in labels.iter().zip(probabilities).zip(weights).enumerate()
     {
@@ -126,7 +164,7 @@ pub(super) fn sum_weighted<L: Number, P: Number>(
     Ok(totals)
 }
 
-pub(super) fn sum_unweighted<L: Number, P: Number>(labels: &[L], probabilities: &[P]) -> Result<Totals> {
+fn sum_unweighted<L: Number, P: Number>(labels: &[L], probabilities: &[P]) -> Result<Totals> {
     let mut totals = Totals::default();
     let mut start = 0;
     let blocks = labels.chunks_exact(BLOCK).zip(probabilities.chunks_exact(BLOCK));
