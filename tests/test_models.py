@@ -49,6 +49,15 @@ SMALL_SWIN = transformers.SwinConfig(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small models gain nothing from more, and a busy machine's threads wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def small_configs():
     with pytest.MonkeyPatch.context() as patch:
@@ -298,7 +307,7 @@ def test_missing_or_foreign_weights_are_refused(image_model, tmp_path):
 def run_python(code, *arguments, **environment):
     process = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(PYTHON_SOURCES), **environment},
+        env={**os.environ, "PYTHONPATH": str(PYTHON_SOURCES), "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
     )
