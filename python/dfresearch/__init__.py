@@ -1,0 +1,1 @@
+"""Research toolkit for deepfake detectors: models, data, training and experiments."""
