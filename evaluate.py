@@ -150,7 +150,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     if parsed.model is not None and parsed.model not in names:
         parser.error(f"--model: {parsed.model!r} is none of {', '.join(names)}")
     if parsed.weights is None:
-        parsed.weights = Path("results/checkpoints") / parsed.modality / WEIGHTS_FILE
+        parsed.weights = training.checkpoint_directory(parsed.modality) / WEIGHTS_FILE
     elif parsed.weights.is_dir():
         parsed.weights /= WEIGHTS_FILE
     if parsed.batch_size is None:

@@ -12,7 +12,6 @@ from dotenv import load_dotenv
 load_dotenv()
 
 import argparse
-import math
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -63,10 +62,7 @@ def compute_sn34_score(
 
     `sn34_score` is `sqrt(mcc_norm ** alpha * brier_norm ** beta)`, `gasbench_sn34_score` the competition's formula.
     """
-    scores = dfresearch_rs.sn34_score(y_true, y_prob).as_dict()
-    if (alpha, beta) != (SN34_ALPHA, SN34_BETA) and len(y_true) > 0:
-        scores["sn34_score"] = math.sqrt(scores["mcc_norm"] ** alpha * scores["brier_norm"] ** beta)
-    return scores
+    return dfresearch_rs.sn34_score(y_true, y_prob, alpha=alpha, beta=beta).as_dict()
 
 
 def evaluate_model(
@@ -137,20 +133,21 @@ def build_demo(modality: str) -> None:
 
 def refuse_download(modality: str) -> None:
     """Say that this version downloads nothing, and how to fill the cache by hand."""
-    folder = data.CACHE_DIR / "datasets" / modality / "NAME"
     raise TrainingError(
-        f"this version does not download datasets. Fill the cache by hand:\n"
-        f"  1. put the media files of each dataset into {folder}/\n"
-        f"  2. define each dataset in {data.CACHE_DIR / 'gasbench_configs' / f'{modality}_datasets.yaml'} "
-        f"or in datasets/{modality}.yaml:\n"
+        f"this version does not download datasets. To fill the cache by hand:\n"
+        f"  1. put the media files of each dataset into a folder of its own: "
+        f"{data.CACHE_DIR / 'datasets' / modality / 'NAME'}/\n"
+        f"  2. say in datasets/{modality}.yaml what they are (datasets/image.yaml.example shows how):\n"
         f"       datasets:\n"
         f"         - name: NAME\n"
-        f"           path: by-hand/NAME\n"
+        f"           path: local/NAME\n"
         f"           modality: {modality}\n"
-        f"           media_type: real        # or synthetic, semisynthetic\n"
+        f"           media_type: real    # or synthetic, semisynthetic\n"
         f"  3. look at the result: uv run prepare.py --verify --modality {modality}\n"
-        f"Or try the pipeline on demonstration data: uv run prepare.py --demo --modality image, "
-        f"then DFRESEARCH_CACHE={DEMO_CACHE} uv run train_image.py"
+        f"A cache that was filled elsewhere is used as it is, with its definitions in "
+        f"{data.CACHE_DIR / 'gasbench_configs'}/.\n"
+        f"To try the pipeline on demonstration data: uv run prepare.py --demo --modality image, then "
+        f"DFRESEARCH_CACHE={DEMO_CACHE} uv run train_image.py --model forensic-cnn --time-budget 150"
     )
 
 

@@ -47,7 +47,7 @@ def run(modality: str, settings: train_image.Settings, epochs: int) -> None:
         scores = script.evaluate(model, val_loader, device)
         better = not best_scores or scores["sn34_score"] > best_scores["sn34_score"]
         if better:
-            script.save_checkpoint(model, settings, script.CHECKPOINT_DIRECTORY)
+            script.save_checkpoint(model, settings, training.checkpoint_directory(modality))
             best_epoch, best_scores = epoch, scores
         print(
             f"epoch {epoch} of {epochs}: sn34_score {scores['sn34_score']:.6f}, accuracy {scores['accuracy']:.4f}"

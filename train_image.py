@@ -27,14 +27,13 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 import dfresearch_rs
-from dfresearch import training
+from dfresearch import data, training
 from dfresearch.data import BatchLoader, make_dataloader
 from dfresearch.models import get_model, list_models
 from export import export_model, generate_model_config, generate_model_py
 from prepare import DEFAULT_IMAGE_BATCH_SIZE, TARGET_IMAGE_SIZE, TIME_BUDGET, evaluate_model
 
 MODALITY = "image"
-CHECKPOINT_DIRECTORY = Path("results/checkpoints") / MODALITY
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Knobs
@@ -192,6 +191,12 @@ def save_checkpoint(model: nn.Module, settings: Settings, checkpoint_directory: 
     )
 
 
+def count_quarantined(loaders: Sequence[BatchLoader]) -> int:
+    """Count the files of the cache that cannot be decoded, whether known before or found by `loaders`."""
+    known = {path for path, _ in data.survey_cache(MODALITY).report.quarantined}
+    return len(known.union(path for loader in loaders for path, _ in loader.quarantined))
+
+
 def report(
     scores: dict[str, float],
     settings: Settings,
@@ -223,7 +228,7 @@ def report(
             "augment_level": AUGMENT_LEVEL,
             "data_wait_seconds": round(train_loader.data_wait_seconds, 1),
             "samples_per_second": round(record.samples / training_seconds, 1),
-            "quarantined": len({path for loader in loaders for path, _ in loader.quarantined}),
+            "quarantined": count_quarantined(loaders),
         }
     )
 
@@ -261,7 +266,7 @@ def run(settings: Settings, budget: training.Budget) -> None:
             export_model(MODALITY, settings.model, Path(folder) / "checkpoint", Path(folder) / "exports")
         print("dry run: every stage ran; nothing was kept, and the score means nothing")
     else:
-        save_checkpoint(model, settings, CHECKPOINT_DIRECTORY)
+        save_checkpoint(model, settings, training.checkpoint_directory(MODALITY))
 
     total_seconds = time.perf_counter() - started_at
     loaders = [train_loader, val_loader]

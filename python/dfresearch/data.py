@@ -12,7 +12,7 @@ from torch import Tensor
 
 import dfresearch_rs
 from dfresearch import samples, transforms
-from dfresearch.samples import LABEL_MAP
+from dfresearch.samples import LABEL_MAP, SPLIT_SEED, CacheSurvey
 
 __all__ = [
     "CACHE_DIR",
@@ -21,22 +21,32 @@ __all__ = [
     "gather_samples",
     "load_dataset_config",
     "make_dataloader",
+    "survey_cache",
 ]
 
 CACHE_DIR = samples.default_cache_dir()
 """The folder with `datasets/`, `gasbench_configs/` and the index; `DFRESEARCH_CACHE` in the environment moves it."""
 
-# What the split is drawn with: never a training's seed, or two trainings would validate on different samples.
-SPLIT_SEED = 42
 # Finished batches that wait for the training.
 PREFETCHED_BATCHES = 4
 
-Samples = Sequence[tuple[Path, int]]
+
+def load_dataset_config(modality: str, force_refresh: bool = False) -> dict[str, Any]:
+    """Return `{"datasets": [definition, ...]}`: the competition's definitions in the cache and `datasets/*.yaml`.
+
+    Definitions are read anew at every call, so `force_refresh`, which scripts may pass, changes nothing.
+    """
+    return samples.load_dataset_config(CACHE_DIR, modality)
+
+
+def survey_cache(modality: str) -> CacheSurvey:
+    """Look at everything that the cache holds of a modality: what `prepare.py --verify` prints."""
+    return samples.survey_cache(CACHE_DIR, modality, load_dataset_config(modality))
 
 
 def gather_samples(
     modality: str, split: str = "train", max_per_class: int | None = None, seed: int = SPLIT_SEED
-) -> Samples:
+) -> dfresearch_rs.Samples:
     """List the samples of a split as `(path, label)`; any split but `train` and `val` is all of them.
 
     `max_per_class` keeps the same samples of a class whatever the split, then splits.
@@ -94,9 +104,6 @@ def make_dataloader(
         modality=modality,
         size=tuple(target_size),
         mode=mode,
-        sampling=sampling,
-        num_frames=num_frames,
-        frame_rate=frame_rate,
         augment=(table, augment_level) if is_training and augment_level != 0 else None,
         shuffle=is_training,
         num_workers=max(1, num_workers),
@@ -124,7 +131,7 @@ class BatchLoader:
     def __init__(
         self,
         cache_dir: Path,
-        gather: Callable[[], Samples],
+        gather: Callable[[], dfresearch_rs.Samples],
         *,
         batch_size: int,
         drop_last: bool,
@@ -149,7 +156,7 @@ class BatchLoader:
         self._native: dfresearch_rs.Loader | None = None
         self._open(gather())
 
-    dataset: Samples
+    dataset: dfresearch_rs.Samples
     """The samples that are listed now."""
 
     def __len__(self) -> int:
@@ -216,7 +223,7 @@ class BatchLoader:
                 raise ValueError(f"{key}: the state was taken with {state[key]}, this loader has {value}")
         self.set_epoch(state["epoch"])
         if "loader" in state:
-            self._open([(self._cache_dir / path, label) for path, label in state["samples"]])
+            self._open(dfresearch_rs.Samples([(self._cache_dir / path, label) for path, label in state["samples"]]))
             assert self._native is not None
             self._native.load_state_dict(state["loader"])
             self._epoch -= 1
@@ -228,7 +235,7 @@ class BatchLoader:
         if self._native is not None:
             self._native.close()
 
-    def _open(self, listing: Samples) -> None:
+    def _open(self, listing: dfresearch_rs.Samples) -> None:
         """Load `listing` from now on."""
         if self._native is not None:
             self._quarantined = dict(self.quarantined)

@@ -1,13 +1,15 @@
-"""`prepare.compute_sn34_score` and `prepare.evaluate_model`: what every score of the research comes from."""
+"""`prepare.py`: constants, the evaluation that every score comes from, and the data commands."""
 
 import math
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import prepare
-from dfresearch.training import TrainingError
+from dfresearch import data
+from dfresearch.training import TrainingError, run_to_exit_code
 
 
 class Constant(nn.Module):
@@ -29,6 +31,9 @@ def batch(*labels):
     return torch.zeros(len(labels), 3, 4, 4, dtype=torch.uint8), torch.tensor(labels)
 
 
+# Constants
+
+
 def test_the_constants_are_those_that_scripts_import():
     assert prepare.TIME_BUDGET == 600
     assert prepare.TARGET_IMAGE_SIZE == prepare.TARGET_VIDEO_SIZE == (224, 224)
@@ -38,6 +43,9 @@ def test_the_constants_are_those_that_scripts_import():
     assert prepare.DEFAULT_VIDEO_BATCH_SIZE == 4
     assert prepare.DEFAULT_AUDIO_BATCH_SIZE == 16
     assert (prepare.LABEL_REAL, prepare.LABEL_SYNTHETIC) == (0, 1)
+
+
+# Evaluation
 
 
 def test_the_score_of_hand_made_predictions():
@@ -127,3 +135,84 @@ def test_without_cuda_the_cpu_evaluates_and_says_so(monkeypatch):
 
 def test_a_loader_without_batches_scores_as_no_samples():
     assert prepare.evaluate_model(Constant(), [], device="cpu") == prepare.compute_sn34_score([], [])
+
+
+# Data commands
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Two datasets that are defined, of which one is empty, and an empty folder of own definitions."""
+    monkeypatch.setattr(data, "CACHE_DIR", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    definitions = tmp_path / "cache" / "gasbench_configs" / "image_datasets.yaml"
+    definitions.parent.mkdir(parents=True)
+    definitions.write_text(
+        "datasets:\n"
+        "  - {name: photos, path: local/photos, modality: image, media_type: real}\n"
+        "  - {name: renders, path: local/renders, modality: image, media_type: synthetic}\n"
+    )
+    folder = tmp_path / "cache" / "datasets" / "image" / "photos"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"{number}.png")
+    return tmp_path / "cache"
+
+
+def command(*arguments):
+    return run_to_exit_code(lambda: prepare.run(prepare.parse_arguments(arguments)))
+
+
+def test_verify_prints_a_line_per_dataset(cache, capsys):
+    assert command("--verify", "--modality", "image") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["photos", "real", "3", "0", "OK"] in lines
+    assert ["renders", "synthetic", "0", "0", "MISSING"] in [line[:5] for line in lines]
+
+
+def test_verify_takes_all_modalities_unless_one_is_named(cache, capsys):
+    assert command("--verify") == 0
+    output = capsys.readouterr().out
+    assert all(f" {modality} samples: " in output for modality in prepare.MODALITIES)
+
+
+def test_verify_fails_when_nothing_is_usable(cache, capsys):
+    assert command("--verify", "--modality", "video") == 1
+    assert "no usable sample" in capsys.readouterr().err
+
+
+def test_verify_cache_returns_the_number_of_samples(cache):
+    assert prepare.verify_cache("image") == 3
+
+
+@pytest.mark.parametrize("modality", prepare.MODALITIES)
+def test_downloading_is_refused_with_what_to_do_instead(cache, capsys, modality):
+    assert command("--modality", modality) == 1
+    errors = capsys.readouterr().err
+    assert "does not download" in errors
+    assert str(cache / "datasets" / modality) in errors
+    assert f"datasets/{modality}.yaml" in errors
+    assert "--demo" in errors
+
+
+def test_the_layout_that_the_refusal_describes_works(cache, tmp_path, capsys):
+    assert command("--modality", "image") == 1
+    errors = capsys.readouterr().err
+    definition = errors[errors.index("datasets:\n") : errors.index("  3. ")]
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "image.yaml").write_text(definition)
+    folder = cache / "datasets" / "image" / "NAME"
+    folder.mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "a.png")
+    assert prepare.verify_cache("image") == 4
+
+
+@pytest.mark.parametrize("modality", ["video", "audio"])
+def test_there_is_demonstration_data_for_images_only(cache, capsys, modality):
+    assert command("--demo", "--modality", modality) == 1
+    assert f"no demonstration data for {modality}" in capsys.readouterr().err
+
+
+def test_commands_exclude_each_other():
+    with pytest.raises(SystemExit):
+        prepare.parse_arguments(["--demo", "--verify"])
