@@ -1,13 +1,24 @@
 """The extension module behind ``dfresearch_rs``."""
 
-import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, Literal, SupportsIndex, TypeAlias, final, overload
 
 import numpy as np
-import numpy.typing as npt
+import torch
+from numpy.typing import NDArray
+
+RealVector: TypeAlias = torch.Tensor | NDArray[np.generic] | Sequence[float]
+"""One dimension of real numbers."""
 
 __version__: str
 
-def decode_image(source: str | os.PathLike[str] | bytes) -> npt.NDArray[np.uint8]:
+# ---------------------------------------------------------------------------------------------------------------------
+# Decode and preprocess
+# ---------------------------------------------------------------------------------------------------------------------
+
+def decode_image(source: str | PathLike[str] | bytes) -> NDArray[np.uint8]:
     """Decode an image file, or the bytes of one, to RGB: ``uint8 [height, width, 3]``.
 
     JPEG, PNG, WebP, BMP, GIF (first frame) and TIFF (first page), told by content and not by name. The pixels
@@ -21,10 +32,527 @@ def decode_image(source: str | os.PathLike[str] | bytes) -> npt.NDArray[np.uint8
             file and the reason.
     """
 
-def recompress_image(source: str | os.PathLike[str] | bytes) -> bytes:
-    """The bytes that the competition stores for an image: JPEG and WebP saved again, any other format as it is.
+def recompress_image(source: str | PathLike[str] | bytes) -> bytes:
+    """Return the bytes that the competition stores for an image: JPEG and WebP saved again, any other format as it is.
 
     Raises:
         FileNotFoundError, PermissionError, IsADirectoryError: the file cannot be read.
         DecodeError: as ``decode_image``.
+    """
+
+def preprocess_image(
+    image: NDArray[np.uint8], size: tuple[int, int] = (224, 224), mode: str = "competition"
+) -> NDArray[np.uint8]:
+    """Turn a decoded image ``[H, W, 3]`` into model input: ``uint8 [size[0], size[1], 3]``.
+
+    Args:
+        image: uint8 ``[H, W, 3]``, in any memory layout.
+        size: (height, width) in pixels.
+        mode: ``competition`` crops the centre to the target's aspect ratio and resizes as OpenCV's ``INTER_LINEAR``,
+            on every pixel; ``stretch`` resizes the whole image as Pillow's antialiased ``BILINEAR``, within 1.
+
+    Raises:
+        ArgumentError: the array, the size or the mode is not one of these.
+    """
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Augment
+# ---------------------------------------------------------------------------------------------------------------------
+
+def augment_image(
+    image: NDArray[np.uint8],
+    level: int = 2,
+    seed: int = 0,
+    table: Mapping[int, Sequence[object]] | None = None,
+    epoch: int = 0,
+    sample: int = 0,
+    *,
+    max_operations: int = 2,
+    flip: bool = True,
+) -> NDArray[np.uint8]:
+    """Augment an image ``[H, W, 3]`` as the loader does for the sample number `sample` of `epoch`.
+
+    Between one and `max_operations` distinct operations of ``table[level]``, in random order, and then a flip left to
+    right for every other sample. The result is a function of the arguments alone. Level 0 changes nothing.
+
+    Args:
+        image: uint8 ``[H, W, 3]``; it is not changed.
+        level: a key of the table.
+        seed: the run's seed.
+        table: levels and their operations, as ``dfresearch.transforms.AUGMENTATION_LEVELS``, which None stands for.
+        epoch: counted from zero.
+        sample: the sample's place in the dataset.
+        max_operations: how many operations are applied at most.
+        flip: False leaves the flip out.
+
+    Raises:
+        ArgumentError: for an image of another shape or type, or a level that the table does not have.
+        AugmentError: for an unknown operation, a bad range, or an operation that failed; it names the operation.
+
+    """
+
+def jpeg_compress(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Encode `image` as JPEG of `quality` (1 to 100) with 4:2:0 chroma, and decode it again."""
+
+def gaussian_blur(image: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
+    """Blur `image` with a Gaussian of `sigma` pixels (0.01 to 100).
+
+    The kernel has ``int(6 * sigma + 1) | 1`` pixels a side; the result is ``cv2.GaussianBlur``'s on every pixel.
+    """
+
+def gaussian_noise(image: NDArray[np.uint8], sigma: float, seed: int = 0) -> NDArray[np.uint8]:
+    """Add a normal of standard deviation `sigma` (grey levels) to every value; clip at 0 and 255 and truncate."""
+
+def color_shift(image: NDArray[np.uint8], shifts: Sequence[float]) -> NDArray[np.uint8]:
+    """Add `shifts`, one number a channel, in float32; clip at 0 and 255 and truncate."""
+
+def color_contrast(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """Move every value away from its channel's mean by `factor` (0 to 100); clip at 0 and 255 and truncate."""
+
+def horizontal_flip(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Mirror `image` left to right."""
+
+def check_operation(operation: str, low: float, high: float) -> None:
+    """Check that an augmentation operation exists and takes parameters between `low` and `high`.
+
+    Raises:
+        AugmentError: otherwise.
+
+    """
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Definitions, cache folder, samples
+# ---------------------------------------------------------------------------------------------------------------------
+
+def load_catalog(
+    upstream_dir: str | PathLike[str], own_dir: str | PathLike[str], modality: str
+) -> tuple[list[dict[str, str | int | float | bool | list[str]]], list[str]]:
+    """Read the dataset definitions of a modality: the competition's, and a person's own on top of them.
+
+    Args:
+        upstream_dir: folder with the competition's files, for example ``real_images.yaml`` and
+            ``synthetic_images.yaml``; the earlier ``image_datasets.yaml`` is read when those are not there.
+        own_dir: folder with a person's ``{modality}.yaml``; its definitions replace those of the same name.
+        modality: ``image``, ``video`` or ``audio``.
+
+    Returns:
+        The definitions, each with the fields that it gives (``source`` is always there), and warnings.
+
+    Raises:
+        DefinitionError: a file or a definition is not valid; the message begins with ``file:line``.
+    """
+
+@final
+class Samples(Sequence[tuple[Path, int]]):
+    """Media files and their labels (0 real, 1 synthetic) in a fixed order: a lazy sequence of ``(Path, int)``."""
+
+    def __new__(cls, pairs: Sequence[tuple[str | PathLike[str], int]]) -> Samples:
+        """List files from anywhere.
+
+        Raises:
+            ArgumentError: a label is neither 0 nor 1, or a path is not valid UTF-8.
+        """
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[tuple[Path, int]]: ...
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> tuple[Path, int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Samples: ...
+    def index(self, value: object) -> int:  # type: ignore[override]
+        """Return the position of ``value``; ``ValueError`` when it is not among the samples."""
+    def count(self, value: object) -> int:
+        """Return how often ``value`` is among the samples."""
+    def dataset(self, index: int) -> str:
+        """Return the name of the dataset that a sample belongs to; empty for files from anywhere."""
+
+@final
+class DatasetReport:
+    """A definition and what lies in its folder."""
+
+    name: Final[str]
+    media_type: Final[str]
+    status: Final[str]
+    """``OK``: every media file is a sample. ``PARTIAL``: some are. ``FAILED``: none is. ``MISSING``: there are none."""
+    samples: Final[int]
+    """Usable files."""
+    quarantined: Final[int]
+    """Files that cannot be used."""
+    conflicting: Final[int]
+    """Files left out because the same bytes stand under the other label."""
+    other_files: Final[int]
+    """Files with extensions that are not the modality's."""
+    reason: Final[str]
+    """Why the status is not ``OK``; empty when it is."""
+
+@final
+class StoreReport:
+    """What was found in a cache folder."""
+
+    datasets: Final[list[DatasetReport]]
+    """One per definition."""
+    undefined_folders: Final[list[Path]]
+    """Folders that no definition names; they are left out."""
+    quarantined: Final[list[tuple[Path, str]]]
+    """Files that cannot be used, with the reason."""
+    conflicts: Final[list[tuple[list[Path], list[Path]]]]
+    """Real and synthetic files with the same bytes; they are left out."""
+    unknown_manifest_files: Final[list[tuple[Path, int, str]]]
+    """Lines of manifests whose file is not there: manifest, line, file."""
+    duplicates: Final[int]
+    """How many samples are copies of another one with the same label."""
+    read: Final[int]
+    """How many files were read now; the index knew the others."""
+    notices: Final[list[str]]
+    """What happened to the index, when something did."""
+
+def gather_samples(
+    cache_dir: str | PathLike[str],
+    modality: str,
+    definitions: Sequence[tuple[str, str]],
+    split: str = "train",
+    max_per_class: int | None = None,
+    seed: int = 42,
+) -> tuple[Samples, StoreReport]:
+    """List the samples of a split. New and changed files are read once; the index remembers them.
+
+    Args:
+        cache_dir: the folder with ``datasets/{modality}/{name}/`` and the index.
+        modality: ``image``, ``video`` or ``audio``.
+        definitions: name and media type of each dataset.
+        split: ``train``, ``val``, or anything else for all samples.
+        max_per_class: keep the lowest hash ranks of each label, before the split.
+        seed: of the split.
+
+    Raises:
+        ArgumentError: a name leaves the cache or has two media types, or a word is unknown.
+        DefinitionError: a ``manifest.jsonl`` is not valid; the message begins with ``file:line``.
+        CacheIndexError: the index is of another program or of a newer version.
+    """
+
+def survey_cache(
+    cache_dir: str | PathLike[str], modality: str, definitions: Sequence[tuple[str, str]]
+) -> StoreReport:
+    """Report on everything that the cache holds of a modality; arguments and errors as in `gather_samples`."""
+
+def quarantine(cache_dir: str | PathLike[str], entries: Sequence[tuple[str | PathLike[str], str]]) -> int:
+    """Remember files that cannot be used, each with its reason, until the file itself changes.
+
+    Returns how many of them the index of the cache knows; others are left alone.
+    """
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Load
+# ---------------------------------------------------------------------------------------------------------------------
+
+@final
+class Loader:
+    """Batches from files; each iteration goes through one epoch and yields ``(inputs, labels)``.
+
+    Inputs are ``uint8 [B, 3, H, W]``, labels ``int64 [B]`` (0 real, 1 synthetic): tensors in libtorch's own memory,
+    pinned when there is a GPU, and never overwritten by a later batch. A batch is a function of the samples that were
+    not quarantined when the epoch began, the seed, the epoch and the step, whatever the number of workers.
+
+    A file that cannot be loaded is named in `quarantined`: its slot is dropped, so that the batch is shorter (an empty
+    one is skipped), and from the next epoch on it is not listed. With `world_size` above 1 it stays listed and is
+    dropped again, since the other processes do not know of it.
+    """
+
+    def __new__(
+        cls,
+        samples: Samples | Sequence[tuple[str | PathLike[str], int]],
+        *,
+        modality: str,
+        batch_size: int = 32,
+        size: tuple[int, int] = (224, 224),
+        mode: str = "competition",
+        recompress: bool = True,
+        augment: int | tuple[Mapping[int, Sequence[object]], int] | None = None,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        num_workers: int | None = None,
+        prefetch: int = 4,
+        seed: int = 42,
+        epoch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> Loader:
+        """Prepare a loader; nothing is read before it is iterated.
+
+        Args:
+            samples: media files and labels.
+            modality: ``image``.
+            batch_size: samples in a batch.
+            size: (height, width) of the inputs in pixels.
+            mode: ``competition`` or ``stretch``, see `preprocess_image`.
+            recompress: in ``competition`` mode, first save JPEG and WebP again as the competition's download does.
+            augment: a level of ``dfresearch.transforms.AUGMENTATION_LEVELS``, or a table and a level of it.
+            shuffle: draw a new order for every epoch.
+            drop_last: leave out an incomplete last batch.
+            num_workers: threads that load; by default one per core.
+            prefetch: batches that may be in work or waiting at any time.
+            seed: of order and augmentation.
+            epoch: the first epoch.
+            rank: which share of every epoch this process goes through, from 0.
+            world_size: how many processes share it.
+
+        Raises:
+            ArgumentError: a setting is not one of these.
+            AugmentError: the table is not valid.
+        """
+    def __len__(self) -> int:
+        """Return the number of batches of the running epoch, or of the next one."""
+    def __iter__(self) -> LoaderIterator:
+        """Begin the next epoch, or the position that `set_epoch` or `load_state_dict` named."""
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next iteration be this epoch; a running one ends."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position after the last batch that was taken, and what was quarantined: plain Python objects."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next iteration go on from a position; the loader must have been made with the same settings.
+
+        Raises:
+            ArgumentError: the state is of a loader with other settings or samples.
+        """
+    @property
+    def num_samples(self) -> int:
+        """How many samples were given, the quarantined ones included."""
+    @property
+    def quarantined(self) -> list[tuple[Path, str]]:
+        """The files that could not be loaded so far, each with the reason."""
+    @property
+    def data_wait_seconds(self) -> float:
+        """Seconds that the consumer has waited for batches, over all iterations."""
+    def close(self) -> None:
+        """End the running epoch and wait for its threads."""
+
+@final
+class LoaderIterator:
+    """One epoch of a `Loader`."""
+
+    def __iter__(self) -> LoaderIterator: ...
+    def __next__(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the next batch.
+
+        Raises:
+            LoaderError: all samples failed; another iteration has begun; or the process is a fork of the loader's.
+            AugmentError: a custom operation failed.
+        """
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Score and submit
+# ---------------------------------------------------------------------------------------------------------------------
+
+@final
+class Score:
+    """What a detector's probabilities are worth; synthetic is the positive class.
+
+    Of no samples at all the scores, `mcc` and `accuracy` are 0, and the losses are those of a detector that
+    always answers 0.5.
+    """
+
+    @property
+    def sn34_score(self) -> float:
+        """The documented formula, `sqrt(((mcc + 1) / 2)^alpha * (1 - brier)^beta)`."""
+    @property
+    def gasbench_sn34_score(self) -> float:
+        """The live benchmark's formula, `sqrt(max(1e-12, ((mcc + 1) / 2)^1.2 * max(0, (0.25 - brier) / 0.25)^1.8))`.
+
+        It takes `gasbench_mcc` and `gasbench_brier`.
+        """
+    @property
+    def mcc(self) -> float:
+        """Matthews correlation at `p >= 0.5`; 0 where it is undefined."""
+    @property
+    def mcc_norm(self) -> float:
+        """`(mcc + 1) / 2`."""
+    @property
+    def brier(self) -> float:
+        """Mean of `(p - label)^2`."""
+    @property
+    def brier_norm(self) -> float:
+        """`1 - brier`."""
+    @property
+    def accuracy(self) -> float:
+        """Share of the samples on the right side of `p >= 0.5`."""
+    @property
+    def cross_entropy(self) -> float:
+        """Mean negative logarithm of the label's probability, in nats; probabilities are kept 2.2e-16 from 0 and 1."""
+    @property
+    def true_positives(self) -> int | float:
+        """Synthetic, called synthetic; like all counts a sum of weights where weights were given."""
+    @property
+    def false_positives(self) -> int | float:
+        """Real, called synthetic."""
+    @property
+    def true_negatives(self) -> int | float:
+        """Real, called real."""
+    @property
+    def false_negatives(self) -> int | float:
+        """Synthetic, called real."""
+    @property
+    def gasbench_mcc(self) -> float:
+        """Matthews correlation at `p > 0.5`: the live benchmark calls a tie real."""
+    @property
+    def gasbench_brier(self) -> float:
+        """Mean of `(clip(p, 1e-7, 1 - 1e-7) - label)^2`."""
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+    def as_dict(self) -> dict[str, int | float]:
+        """All attributes by name."""
+
+@final
+class SubmissionMember:
+    """One file of a submission."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the archive."""
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of its content, in hexadecimal digits."""
+
+@final
+class SubmissionReport:
+    """What was packed."""
+
+    @property
+    def path(self) -> Path:
+        """Where the archive is."""
+    @property
+    def size(self) -> int:
+        """The archive's size in bytes."""
+    @property
+    def members(self) -> list[SubmissionMember]:
+        """The three files in their order."""
+    @property
+    def warnings(self) -> list[str]:
+        """What does not stop a submission but may spoil it."""
+
+@final
+class ModelConfig:
+    """The parts of a `model_config.yaml` that the evaluator acts on."""
+
+    @property
+    def name(self) -> str:
+        """The model's name; empty when there is none."""
+    @property
+    def modality(self) -> str:
+        """image, video or audio."""
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels; None for audio."""
+    @property
+    def num_frames(self) -> int | None:
+        """Frames of a clip; None unless it is video."""
+    @property
+    def frame_rate(self) -> float | None:
+        """Frames a second; None takes the first consecutive frames."""
+    @property
+    def dtype(self) -> str:
+        """The dtype that the evaluator casts the model to."""
+
+def sn34_score(
+    labels: RealVector,
+    probs: RealVector,
+    weights: RealVector | None = None,
+    alpha: float = 1.2,
+    beta: float = 1.8,
+) -> Score:
+    """Score probabilities of synthetic against labels.
+
+    Args:
+        labels: [n], 0 (real) or 1 (synthetic). Tensors of any device and real dtype, arrays and sequences are taken.
+        probs: [n], from 0 to 1.
+        weights: [n], at least 0; a weight of w counts as w copies of its sample.
+        alpha: exponent of the normalised Matthews correlation in the documented formula.
+        beta: exponent of the normalised Brier score in the documented formula.
+
+    Raises:
+        ArgumentError: naming the argument and the index.
+
+    >>> dfresearch_rs.sn34_score([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]).accuracy
+    0.75
+    """
+
+def provenance_weights(
+    datasets: Sequence[str], *, public: float, holdout: float, gasstation: float
+) -> NDArray[np.float64]:
+    """Weights for `sn34_score` that give each provenance its share of the score, one a sample.
+
+    The provenance of a sample stands in its dataset's name: `gasstation`, `-holdout-`, or neither for public. The
+    shares are renormalised over the provenances that are present; the weights add up to the number of samples.
+
+    Raises:
+        ArgumentError: a share is negative or not finite, or no provenance that is present has one.
+    """
+
+def blend_robustness(base: float, robust: float) -> float:
+    """The score with a robustness pass blended in: `0.8 * base + 0.2 * robust`."""
+
+def save_safetensors(state_dict: Mapping[str, torch.Tensor], path: str | PathLike[str]) -> None:
+    """Write a state dict as a safetensors file, whole or not at all; the same tensors give the same bytes.
+
+    Tensors of any device and layout in memory are taken, and go straight from CPU memory to the file when they are
+    contiguous there. Tensors that share memory are written under each of their names. `_orig_mod.` (torch.compile)
+    leaves the names wherever it stands, a leading `module.` (data parallel) when every name carries it.
+
+    Raises:
+        ArgumentError: a value is no dense tensor, its dtype is not one of safetensors, or two names become one.
+    """
+
+def write_checkpoint(
+    checkpoint_dir: str | PathLike[str],
+    config: Mapping[str, object] | str,
+    model_source: str,
+    state_dict: Mapping[str, torch.Tensor],
+) -> None:
+    """Replace `model_config.yaml`, `model.py` and `model.safetensors` of a folder together.
+
+    Whoever looks, a crash included, finds the old three files or the new three. Other files in the folder stay.
+
+    Args:
+        checkpoint_dir: the folder; it is made where it is missing.
+        config: the configuration as a dict or as YAML text.
+        model_source: the text of `model.py`.
+        state_dict: as in `save_safetensors`.
+
+    Raises:
+        SubmissionError: the configuration or the source is not one that the competition would accept.
+        ArgumentError: as in `save_safetensors`.
+    """
+
+def write_submission(
+    checkpoint_dir: str | PathLike[str],
+    zip_path: str | PathLike[str],
+    verify: Callable[[Path], object] | None = None,
+) -> SubmissionReport:
+    """Check a checkpoint folder, pack it into a ZIP and read it back; the same files give the same bytes.
+
+    Args:
+        checkpoint_dir: the folder with the three files.
+        zip_path: where the archive goes, in place of what is there.
+        verify: called with the path of the finished archive before it gets its name; an exception stops it.
+            `dfresearch.submission.check_archive_loads` loads and runs the model.
+
+    Raises:
+        FileNotFoundError: one of the three files is missing.
+        SubmissionError: a file is not one that the competition would accept, or the archive reads back differently.
+    """
+
+def read_model_config(path: str | PathLike[str]) -> ModelConfig:
+    """Read and validate a `model_config.yaml`.
+
+    Raises:
+        SubmissionError: naming the key, or the line where the file is no YAML.
+    """
+
+def check_model_source(source: str, path: str | PathLike[str] = "model.py") -> list[str]:
+    """Check the text of a `model.py` against the competition's rules; the result is what may be refused.
+
+    Raises:
+        SubmissionError: naming `path`, the line, the construct and what is allowed.
     """

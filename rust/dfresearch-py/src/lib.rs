@@ -3,10 +3,20 @@
 //! No algorithm lives here. Python prose lives in `python/dfresearch_rs/_native.pyi`.
 
 use pyo3::prelude::*;
+use pyo3::types::PySequence;
 
+mod augment;
+mod catalog;
 mod decode;
 mod errors;
+mod loader;
+mod metric;
+mod preprocess;
+mod state_dict;
+mod store;
+mod submission;
 mod tensors;
+mod values;
 
 /// The extension module `dfresearch_rs._native`.
 #[pymodule]
@@ -14,10 +24,36 @@ mod _native {
     use super::*;
 
     #[pymodule_export]
+    use crate::augment::{
+        augment_image, check_operation, color_contrast, color_shift, gaussian_blur, gaussian_noise,
+        horizontal_flip, jpeg_compress,
+    };
+    #[pymodule_export]
+    use crate::catalog::load_catalog;
+    #[pymodule_export]
     use crate::decode::{decode_image, recompress_image};
+    #[pymodule_export]
+    use crate::loader::{Loader, LoaderIterator};
+    #[pymodule_export]
+    use crate::metric::{PyScore, blend_robustness, provenance_weights, sn34_score};
+    #[pymodule_export]
+    use crate::preprocess::preprocess_image;
+    #[pymodule_export]
+    use crate::store::{DatasetReport, Samples, StoreReport, gather_samples, quarantine, survey_cache};
+    #[pymodule_export]
+    use crate::submission::{PyModelConfig, PySubmissionMember, PySubmissionReport};
+    #[pymodule_export]
+    use crate::submission::{check_model_source, read_model_config, save_safetensors};
+    #[pymodule_export]
+    use crate::submission::{write_checkpoint, write_submission};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        PySequence::register::<store::Samples>(py)?;
+        // Worker threads have to be gone before the interpreter and libtorch are torn down.
+        let close_loaders = wrap_pyfunction!(loader::close_loaders, module)?;
+        py.import("atexit")?.call_method1("register", (close_loaders,))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }
