@@ -286,3 +286,7 @@ fn encode(pixels: &[u8], width: usize, height: usize, layout: Pixels) -> Result<
     }
     Ok(encoded)
 }
+
+#[cfg(test)]
+#[path = "webp_tests.rs"]
+mod tests;
