@@ -130,7 +130,7 @@ def gif_file(mode: str, width: int, height: int, seed: int, **options) -> bytes:
     levels = noise(seed, height, width)
     image = Image.fromarray(levels)
     if mode == "P":
-        image = Image.fromarray(levels % (seed % 255 + 2), mode="P")
+        image = Image.fromarray(levels % (seed % 254 + 2), mode="P")
         image.putpalette(noise(seed + 1, 256, 3).tobytes())
     buffer = io.BytesIO()
     image.save(buffer, "GIF", **options)

@@ -104,13 +104,14 @@ impl PngDecoder {
         }
         self.samples.resize(row_bytes * region_height, 0);
         decode_samples(&chunks, &mut self.samples)?;
-        if !whole {
-            out.data.fill(0);
-        }
         let colours = match layout {
             Layout::Palette => palette_colours(chunks.palette),
             _ => grey_levels(bit_depth),
         };
+        if !whole {
+            // Around a smaller first frame all samples are zero.
+            out.data.as_chunks_mut::<3>().0.fill(colours[0]);
+        }
         let target_rows = out.data.chunks_exact_mut(width * 3).skip(top);
         for (samples, target) in self.samples.chunks_exact(row_bytes).zip(target_rows) {
             let target = &mut target[left * 3..][..region_width * 3];

@@ -154,6 +154,7 @@ impl Pixels {
         }
         if directory.planar {
             match pixels {
+                _ if extra.len() > 1 => return Err(unsupported("several extra samples in planes")),
                 Self::Indices { .. } if photometric == PALETTE => {
                     return Err(unsupported("a palette with a sample in another plane"));
                 }
@@ -222,7 +223,7 @@ fn grey<const SAMPLE_BYTES: usize>(
 }
 
 fn undo_alpha(colour: u16, alpha: u16) -> u8 {
-    if alpha == 0 { 0 } else { (colour * 255 / alpha).min(255) as u8 }
+    (colour * 255).checked_div(alpha).unwrap_or(0).min(255) as u8
 }
 
 /// The light that a coloured ink leaves of what black ink leaves, with Pillow's rounding of a product of bytes.
