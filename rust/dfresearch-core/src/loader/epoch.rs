@@ -71,7 +71,7 @@ struct OpenBatch<A: BatchAllocator> {
     batch: A::Batch,
     /// Slots that no worker has claimed yet, last sample first.
     unclaimed: Vec<A::Slot>,
-    samples: usize,
+    size: usize,
     unfinished: usize,
     failed: Vec<(usize, Quarantined)>,
 }
@@ -238,7 +238,7 @@ impl<A: BatchAllocator> Shared<A> {
         state: &mut State<A>,
         samples: &SampleList,
     ) -> Result<Option<NextBatch<A::Batch>>> {
-        let Some(OpenBatch { batch, samples, mut failed, .. }) = state.open.pop_front() else {
+        let Some(OpenBatch { batch, size, mut failed, .. }) = state.open.pop_front() else {
             return Ok(None);
         };
         let indices = self.order.batch(state.front_step);
@@ -247,7 +247,7 @@ impl<A: BatchAllocator> Shared<A> {
 
         failed.sort_unstable_by_key(|(position, _)| *position);
         let is_kept = |position: &usize| failed.iter().all(|(failed, _)| failed != position);
-        let kept: Vec<usize> = (0..samples).filter(is_kept).collect();
+        let kept: Vec<usize> = (0..size).filter(is_kept).collect();
         let labels = kept.iter().map(|&position| samples.label(indices[position] as usize)).collect();
         state.failed_samples += failed.len();
         state.quarantined.extend(failed.into_iter().map(|(_, sample)| sample));
@@ -258,7 +258,7 @@ impl<A: BatchAllocator> Shared<A> {
         let next_step = state.front_step;
         match kept.len() {
             0 => Ok(None),
-            count if count == samples => Ok(Some(NextBatch::Ready { batch, labels, next_step })),
+            count if count == size => Ok(Some(NextBatch::Ready { batch, labels, next_step })),
             _ => {
                 let batch = self.allocator.keep(batch, &kept)?;
                 Ok(Some(NextBatch::Ready { batch, labels, next_step }))
@@ -297,7 +297,7 @@ impl<A: BatchAllocator> Shared<A> {
             let unclaimed = state.open.iter().position(|batch| !batch.unclaimed.is_empty());
             if let Some(number) = unclaimed {
                 let batch = &mut state.open[number];
-                let position = batch.samples - batch.unclaimed.len();
+                let position = batch.size - batch.unclaimed.len();
                 if let Some(slot) = batch.unclaimed.pop() {
                     let step = front + number;
                     let sample = self.order.batch(step)[position] as usize;
@@ -309,16 +309,16 @@ impl<A: BatchAllocator> Shared<A> {
                 return None;
             }
             if state.open.len() < self.prefetch {
-                let samples = self.order.batch(next).len();
-                match self.allocator.allocate(samples, slot_bytes) {
+                let size = self.order.batch(next).len();
+                match self.allocator.allocate(size, slot_bytes) {
                     Ok((batch, mut unclaimed)) => {
                         unclaimed.reverse();
                         let failed = Vec::new();
                         state.open.push_back(OpenBatch {
                             batch,
                             unclaimed,
-                            samples,
-                            unfinished: samples,
+                            size,
+                            unfinished: size,
                             failed,
                         });
                         self.room.notify_all();

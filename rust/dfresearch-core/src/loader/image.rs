@@ -10,15 +10,17 @@ use crate::error::{Error, Result};
 use crate::preprocess::{ImagePreprocess, ImageScratch};
 use crate::rng::RandomKey;
 
+/// Noise is drawn for each frame of a clip; an image is its own only frame.
+const STILL_FRAME: u32 = 0;
+
 /// Loads images as `[3, H, W]` bytes.
-#[derive(Debug)]
 pub struct ImagePipeline {
     preprocess: ImagePreprocess,
     augment: Option<(AugmentTable, u32)>,
 }
 
 /// What one worker keeps between images.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct ImagePipelineScratch {
     file: Vec<u8>,
     /// The preprocessed image `[H, W, 3]`.
@@ -67,7 +69,7 @@ impl SamplePipeline for ImagePipeline {
         let mut flip = false;
         if let Some((table, level)) = &self.augment {
             let plan = plan(table, *level, key)?;
-            apply_plan(&plan, pixels, width, height, augment)?;
+            apply_plan(&plan, STILL_FRAME, pixels, width, height, augment)?;
             flip = plan.flip;
         }
         write_planes(pixels, width, flip, slot);

@@ -13,8 +13,7 @@ use fast_image_resize as fir;
 
 pub use bilinear::{BilinearScratch, Region, resize_bilinear};
 
-use crate::decode::image::ImageDecoder;
-use crate::decode::{ImageLimits, RgbImage};
+use crate::decode::{ImageDecoder, ImageLimits, RgbImage};
 use crate::error::{DecodeError, Error, Result};
 
 /// How decoded media become model input.
