@@ -15,6 +15,9 @@ use pyo3::types::{PyDict, PyMapping, PyString};
 use crate::errors::{argument_error, run_detached};
 use crate::tensors::{image_from_array, image_to_array};
 
+/// The only frame of a still image.
+const STILL_FRAME: u32 = 0;
+
 type ImageArray<'py> = PyResult<Bound<'py, PyArray3<u8>>>;
 
 #[pyfunction]
@@ -35,7 +38,7 @@ pub fn augment_image<'py>(
     let table = table.map_or_else(|| extract_table(&default_table(py)?), extract_table)?;
     change_image(image, |RgbImage { width, height, data }| {
         let plan = plan_with_limit(&table, level, max_operations, RandomKey { seed, epoch, sample })?;
-        apply_plan(&plan, data, *width, *height, &mut AugmentScratch::default())?;
+        apply_plan(&plan, STILL_FRAME, data, *width, *height, &mut AugmentScratch::default())?;
         if flip && plan.flip { augment::horizontal_flip(data, *width, *height) } else { Ok(()) }
     })
 }

@@ -25,9 +25,7 @@ pub use gaussian_blur::{GaussianBlurScratch, gaussian_blur};
 pub use gaussian_noise::gaussian_noise;
 pub use horizontal_flip::horizontal_flip;
 pub use jpeg_compress::jpeg_compress;
-pub use plan::{
-    MAX_OPERATIONS, Plan, PlannedOperation, apply_plan, apply_plan_to_frame, plan, plan_with_limit,
-};
+pub use plan::{MAX_OPERATIONS, Plan, PlannedOperation, apply_plan, plan, plan_with_limit};
 pub use table::{AugmentTable, CustomOperation, Operation, OperationKind};
 
 use crate::decode::JpegCodec;

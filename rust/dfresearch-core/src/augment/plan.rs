@@ -126,26 +126,15 @@ fn draw_parameters(operation: &Operation, rng: &mut CounterRng) -> PlannedOperat
     }
 }
 
-/// Applies the operations of `plan`, but not its flip, to a still image `[height, width, 3]` in place.
+/// Applies the operations of `plan`, but not its flip, to one image `[height, width, 3]` in place.
+///
+/// `frame` counts the frames of a clip, and is 0 for a still image: the parameters are the clip's, the noise is the
+/// frame's.
 ///
 /// # Errors
 /// [`Error::Augment`](crate::Error::Augment) from an operation that failed, and
 /// [`Error::Argument`](crate::Error::Argument) for an image that is not of the given size.
 pub fn apply_plan(
-    plan: &Plan,
-    image: &mut [u8],
-    width: usize,
-    height: usize,
-    scratch: &mut AugmentScratch,
-) -> Result<()> {
-    apply_plan_to_frame(plan, 0, image, width, height, scratch)
-}
-
-/// Like [`apply_plan`], for frame number `frame` of a clip: the parameters are the clip's, the noise is the frame's.
-///
-/// # Errors
-/// As [`apply_plan`].
-pub fn apply_plan_to_frame(
     plan: &Plan,
     frame: u32,
     image: &mut [u8],
@@ -271,7 +260,7 @@ mod tests {
 
     fn applied(plan: &Plan, frame: u32) -> Vec<u8> {
         let mut image: Vec<u8> = (0..32 * 16 * 3).map(|place| (place * 31 % 200) as u8).collect();
-        apply_plan_to_frame(plan, frame, &mut image, 32, 16, &mut AugmentScratch::default()).unwrap();
+        apply_plan(plan, frame, &mut image, 32, 16, &mut AugmentScratch::default()).unwrap();
         image
     }
 
