@@ -75,8 +75,8 @@ def read_config(weights: Path, modality: str, model_name: str | None) -> dict[st
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     if config.get("modality", modality) != modality:
         raise training.TrainingError(f"{path} is of a model for {config['modality']}, not for {modality}")
-    name = config.get("name", "")
-    if model_name is not None and name and not name.endswith(model_name):
+    name = config.get("name")
+    if model_name is not None and name != generate_model_config(modality, model_name)["name"]:
         raise training.TrainingError(
             f"{path} is of {name}, not of {model_name}: leave out --model, or name its weights"
         )

@@ -128,7 +128,10 @@ def build_demo(modality: str) -> None:
         raise TrainingError(f"there is no demonstration data for {modality}, only for image")
     from dfresearch.demo import build_image_demo
 
-    build_image_demo(DEMO_CACHE)
+    try:
+        build_image_demo(DEMO_CACHE)
+    except ValueError as error:
+        raise TrainingError(f"no demonstration data: {error}") from error
 
 
 def refuse_download(modality: str) -> None:

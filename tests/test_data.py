@@ -164,9 +164,21 @@ def test_only_train_is_augmented(cache):
 
 
 def test_a_table_of_ones_own_is_used(cache):
-    table = {**data.transforms.AUGMENTATION_LEVELS, 1: []}
+    def blacken(img):
+        return np.zeros_like(img)
+
+    inputs = torch.cat([inputs for inputs, _ in make(augment_table={1: [blacken]}, augment_level=1)])
+    assert inputs.max() == 0
+
+
+def test_the_modules_table_is_looked_up_when_it_is_needed(cache, monkeypatch):
+    monkeypatch.setattr(data.transforms, "AUGMENTATION_LEVELS", {2: [np.zeros_like]})
+    assert all(inputs.max() == 0 for inputs, _ in make())
+
+
+def test_a_level_that_the_table_lacks_is_refused(cache):
     with pytest.raises(ValueError, match="9"):
-        make(augment_table=table, augment_level=9)
+        make(augment_level=9)
 
 
 # Epochs
