@@ -16,8 +16,7 @@ pub fn load_catalog<'py>(
     own_dir: PathBuf,
     modality: String,
 ) -> PyResult<(Vec<Bound<'py, PyDict>>, Vec<String>)> {
-    let catalog =
-        run_detached(py, || catalog::load_catalog(&upstream_dir, &own_dir, modality.parse()?))?;
+    let catalog = run_detached(py, || catalog::load_catalog(&upstream_dir, &own_dir, modality.parse()?))?;
     let definitions = catalog.definitions.iter().map(|definition| definition_dict(py, definition));
     Ok((definitions.collect::<PyResult<_>>()?, catalog.warnings.iter().map(ToString::to_string).collect()))
 }
@@ -44,7 +43,10 @@ fn definition_dict<'py>(py: Python<'py>, definition: &DatasetDefinition) -> PyRe
     given("exclude_paths", texts(&definition.exclude_paths)?)?;
     given("data_columns", texts(&definition.data_columns)?)?;
     given("filter_column", text(&definition.filter_column)?.map(Bound::into_any))?;
-    given("filter_value", definition.filter_value.as_ref().map(|value| filter_value(py, value)).transpose()?)?;
+    given(
+        "filter_value",
+        definition.filter_value.as_ref().map(|value| filter_value(py, value)).transpose()?,
+    )?;
     given("generator_family", text(&definition.generator_family)?.map(Bound::into_any))?;
     given("generator_variant", text(&definition.generator_variant)?.map(Bound::into_any))?;
     given("content_category", text(&definition.content_category)?.map(Bound::into_any))?;

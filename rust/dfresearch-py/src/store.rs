@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dfresearch_core::decode::{ImageLimits, read_dimensions};
 use dfresearch_core::samples::{self, LabelledDataset, SampleList};
-use dfresearch_core::split::{SPLIT_SEED, Split};
+use dfresearch_core::split::Split;
 use dfresearch_core::store::{self, Progress};
 use dfresearch_core::{Error, Label, Result};
 use pyo3::exceptions::{PyIndexError, PyValueError};
@@ -38,7 +38,8 @@ impl Samples {
     fn __getitem__<'py>(&self, py: Python<'py>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         if let Ok(slice) = index.cast::<PySlice>() {
             let range = slice.indices(self.list.len() as isize)?;
-            let positions = (0..range.slicelength as isize).map(|step| (range.start + step * range.step) as usize);
+            let positions =
+                (0..range.slicelength as isize).map(|step| (range.start + step * range.step) as usize);
             return Ok(Bound::new(py, Self::from(self.list.select(positions)))?.into_any());
         }
         let index: isize = index.extract()?;
@@ -59,9 +60,8 @@ impl Samples {
     }
 
     fn count(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<usize> {
-        (0..self.list.len()).try_fold(0, |count, position| {
-            Ok(count + usize::from(self.pair(py, position)?.eq(value)?))
-        })
+        (0..self.list.len())
+            .try_fold(0, |count, position| Ok(count + usize::from(self.pair(py, position)?.eq(value)?)))
     }
 
     fn dataset(&self, index: usize) -> PyResult<&str> {
@@ -76,7 +76,10 @@ impl Samples {
         format!("Samples({} samples: {real} real, {synthetic} synthetic)", self.list.len())
     }
 
-    fn __reduce__<'py>(slf: &Bound<'py, Self>, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyList>,))> {
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyList>,))> {
         let samples = slf.get();
         let pairs = (0..samples.list.len()).map(|position| samples.pair(py, position));
         Ok((slf.get_type().into_any(), (PyList::new(py, pairs.collect::<PyResult<Vec<_>>>()?)?,)))
@@ -131,7 +134,8 @@ impl StoreReport {
         let datasets = report.datasets.into_iter().map(|dataset| Py::new(py, DatasetReport::from(dataset)));
         let conflicts = report.conflicts.into_iter().map(|conflict| (conflict.real, conflict.synthetic));
         let quarantined = report.quarantined.into_iter().map(|file| (file.path, file.reason));
-        let unknown = report.unknown_manifest_files.into_iter().map(|line| (line.manifest, line.line, line.file));
+        let unknown =
+            report.unknown_manifest_files.into_iter().map(|line| (line.manifest, line.line, line.file));
         Ok(Self {
             datasets: datasets.collect::<PyResult<_>>()?,
             undefined_folders: report.undefined_folders,
@@ -162,7 +166,7 @@ impl From<samples::DatasetReport> for DatasetReport {
 
 /// Samples of one split, and the report on the cache.
 #[pyfunction]
-#[pyo3(signature = (cache_dir, modality, definitions, split="train", max_per_class=None, seed=SPLIT_SEED))]
+#[pyo3(signature = (cache_dir, modality, definitions, split="train", max_per_class=None, seed=42))]
 pub fn gather_samples(
     py: Python<'_>,
     cache_dir: PathBuf,
@@ -203,9 +207,8 @@ fn survey(
     definitions: Vec<(String, String)>,
     progress: &Progress<'_>,
 ) -> Result<samples::Survey> {
-    let labelled = |(name, media_type): (String, String)| {
-        Ok(LabelledDataset { name, media_type: media_type.parse()? })
-    };
+    let labelled =
+        |(name, media_type): (String, String)| Ok(LabelledDataset { name, media_type: media_type.parse()? });
     let datasets = definitions.into_iter().map(labelled).collect::<Result<Vec<_>>>()?;
     let probe = |bytes: &[u8]| read_dimensions(bytes, &ImageLimits::default());
     samples::survey(cache_dir, modality.parse()?, &datasets, &probe, progress)
