@@ -29,7 +29,7 @@ fn definition_dict<'py>(py: Python<'py>, definition: &DatasetDefinition) -> PyRe
     fields.set_item("modality", definition.modality.name())?;
     fields.set_item("media_type", definition.media_type.name())?;
     fields.set_item("source", definition.source.name())?;
-    let mut given = |name, value: Option<Bound<'py, PyAny>>| match value {
+    let given = |name, value: Option<Bound<'py, PyAny>>| match value {
         Some(value) => fields.set_item(name, value),
         None => Ok(()),
     };

@@ -79,7 +79,11 @@ impl TensorAllocator {
 }
 
 /// A batch tensor that workers may still be writing to.
-pub struct TensorBatch(Arc<Tensor>);
+pub struct TensorBatch {
+    tensor: Tensor,
+    /// Shared with every slot: the only owner left means that all of them are gone.
+    writers: Arc<()>,
+}
 
 impl TensorBatch {
     /// The finished tensor.
@@ -87,8 +91,9 @@ impl TensorBatch {
     /// # Errors
     /// [`Error::Loader`] when a slot is still alive, which would be a defect of the loader.
     pub fn into_tensor(self) -> Result<Tensor> {
-        let outstanding = || Error::Loader { reason: "a batch is still being written".into() };
-        Arc::try_unwrap(self.0).map_err(|_| outstanding())
+        let outstanding = |_| Error::Loader { reason: "a batch is still being written".into() };
+        Arc::try_unwrap(self.writers).map_err(outstanding)?;
+        Ok(self.tensor)
     }
 }
 
@@ -97,7 +102,8 @@ pub struct TensorSlot {
     start: *mut u8,
     bytes: usize,
     /// Keeps the storage alive for as long as the slot may be written to.
-    _batch: Arc<Tensor>,
+    _storage: Tensor,
+    _writer: Arc<()>,
 }
 
 // SAFETY: a slot is the only way to its bytes while it lives (`allocate` hands out disjoint ranges, and
@@ -106,7 +112,7 @@ unsafe impl Send for TensorSlot {}
 
 impl AsMut<[u8]> for TensorSlot {
     fn as_mut(&mut self) -> &mut [u8] {
-        // SAFETY: `start..start + bytes` lies inside of the storage that `_batch` keeps alive, it was
+        // SAFETY: `start..start + bytes` lies inside of the storage that `_storage` keeps alive, it was
         // zeroed by `allocate`, and no other slot covers it.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.bytes) }
     }
@@ -128,15 +134,16 @@ impl BatchAllocator for TensorAllocator {
             return Err(Error::Loader { reason });
         }
         let start: *mut u8 = tensor.data_ptr().cast();
-        let batch = Arc::new(tensor);
+        let writers = Arc::new(());
         let slot = |number: usize| TensorSlot {
             // SAFETY: the tensor is contiguous and holds `slots * slot_bytes` bytes, checked above.
             start: unsafe { start.add(number * slot_bytes) },
             bytes: slot_bytes,
-            _batch: Arc::clone(&batch),
+            _storage: tensor.shallow_clone(),
+            _writer: Arc::clone(&writers),
         };
         let slots = (0..slots).map(slot).collect();
-        Ok((TensorBatch(batch), slots))
+        Ok((TensorBatch { tensor, writers }, slots))
     }
 
     fn keep(&self, batch: TensorBatch, kept: &[usize]) -> Result<TensorBatch> {
@@ -147,6 +154,6 @@ impl BatchAllocator for TensorAllocator {
         if self.pin {
             shorter = shorter.f_pin_memory(Device::Cuda(0)).map_err(|error| torch_error(&error))?;
         }
-        Ok(TensorBatch(Arc::new(shorter)))
+        Ok(TensorBatch { tensor: shorter, writers: Arc::new(()) })
     }
 }

@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 
 use super::{
     BatchAllocator, EpochOrder, LoaderSettings, Quarantined, SamplePipeline,
-    is_sample_failure,
+    is_sample_failure, sample_failure_reason,
 };
 use crate::error::{DecodeError, Error, Result};
 use crate::modality::Label;
 use crate::rng::RandomKey;
 use crate::samples::SampleList;
+
+/// How long a dropped epoch waits for its threads, each of which is at most in the middle of one sample.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the consumer gets when it asks for the next batch.
 #[derive(Debug)]
@@ -65,6 +68,7 @@ struct State<A: BatchAllocator> {
     first_failure: Option<String>,
     fatal: Option<Error>,
     stopped: bool,
+    running_workers: usize,
 }
 
 struct OpenBatch<A: BatchAllocator> {
@@ -108,6 +112,7 @@ impl<A: BatchAllocator> Epoch<A> {
                 first_failure: None,
                 fatal: None,
                 stopped: false,
+                running_workers: 0,
             }),
             room: Condvar::new(),
             finished: Condvar::new(),
@@ -122,8 +127,13 @@ impl<A: BatchAllocator> Epoch<A> {
             let (pipeline, seed) = (pipeline.clone(), settings.seed);
             let worker = std::thread::Builder::new()
                 .name(format!("dfresearch-loader-{number}"))
-                .spawn(move || shared.work(&samples, &*pipeline, seed, epoch))
+                .spawn(move || {
+                    shared.work(&samples, &*pipeline, seed, epoch);
+                    shared.lock().running_workers -= 1;
+                    shared.finished.notify_all();
+                })
                 .map_err(|error| Error::Loader { reason: format!("cannot start a thread: {error}") })?;
+            running.shared.lock().running_workers += 1;
             running.workers.push(worker);
         }
         Ok(running)
@@ -202,10 +212,17 @@ impl<A: BatchAllocator> Drop for Epoch<A> {
             self.workers.drain(..).for_each(std::mem::forget);
             return;
         }
-        self.stop();
+        let mut state = self.shared.lock();
+        self.shared.stop(&mut state);
+        let is_running = |state: &mut State<A>| state.running_workers > 0;
+        let waited = self.shared.finished.wait_timeout_while(state, SHUTDOWN_PATIENCE, is_running);
+        let some_hang = waited.unwrap_or_else(PoisonError::into_inner).1.timed_out();
         for worker in self.workers.drain(..) {
-            // A worker's own panics are caught where they arise; nothing is left to report.
-            let _ = worker.join();
+            // A custom operation may hang for ever; such a thread is left to itself and ends after it.
+            if !some_hang || worker.is_finished() {
+                // A worker's own panics are caught where they arise; nothing is left to report.
+                let _ = worker.join();
+            }
         }
     }
 }
@@ -252,7 +269,7 @@ impl<A: BatchAllocator> Shared<A> {
         state.failed_samples += failed.len();
         state.quarantined.extend(failed.into_iter().map(|(_, sample)| sample));
         if state.first_failure.is_none() {
-            state.first_failure = state.quarantined.first().map(|sample| sample.reason.clone());
+            state.first_failure = state.quarantined.first().map(Quarantined::to_string);
         }
         state.delivered_samples += kept.len();
         let next_step = state.front_step;
@@ -339,7 +356,8 @@ impl<A: BatchAllocator> Shared<A> {
         let is_finished = batch.unfinished == 0;
         if let Err((error, index, path)) = result {
             if is_sample_failure(&error) {
-                batch.failed.push((position, Quarantined { index, path, reason: error.to_string() }));
+                let reason = sample_failure_reason(&error);
+                batch.failed.push((position, Quarantined { index, path, reason }));
             } else {
                 self.fail(&mut state, error);
             }

@@ -15,6 +15,7 @@ mod epoch;
 mod image;
 mod order;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use epoch::{Epoch, NextBatch};
@@ -71,8 +72,14 @@ pub struct Quarantined {
     pub index: usize,
     /// Its file.
     pub path: PathBuf,
-    /// The reason, which names the file.
+    /// The reason, without the path.
     pub reason: String,
+}
+
+impl fmt::Display for Quarantined {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.path.display(), self.reason)
+    }
 }
 
 /// How an epoch is cut into batches and worked on.
@@ -132,5 +139,15 @@ fn is_sample_failure(error: &Error) -> bool {
                 && source.kind() != std::io::ErrorKind::OutOfMemory
         }
         _ => false,
+    }
+}
+
+/// What is wrong with the file, without its path.
+fn sample_failure_reason(error: &Error) -> String {
+    match error {
+        Error::Decode { reason, .. } => reason.to_string(),
+        Error::NotFound { .. } => "no such file".into(),
+        Error::Io { source, .. } => source.to_string(),
+        other => other.to_string(),
     }
 }
