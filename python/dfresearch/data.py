@@ -166,7 +166,7 @@ class BatchLoader:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Load the next epoch, or the rest of the epoch that `load_state_dict` names."""
         if not self._is_resumed and self._listing_is_stale:
-            self._open(self._gather())
+            self._open(self._gather_again())
         native = self._native
         if native is None:
             return
@@ -234,6 +234,12 @@ class BatchLoader:
         """Stop the workers; a later iteration starts them again."""
         if self._native is not None:
             self._native.close()
+
+    def _gather_again(self) -> dfresearch_rs.Samples:
+        """List the samples anew, without those that failed here, even if their files have changed since."""
+        listing = self._gather()
+        kept = [sample for sample in listing if sample[0] not in self._quarantined]
+        return listing if len(kept) == len(listing) else dfresearch_rs.Samples(kept)
 
     def _open(self, listing: dfresearch_rs.Samples) -> None:
         """Load `listing` from now on."""
