@@ -1,6 +1,6 @@
 """The extension module behind ``dfresearch_rs``."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Literal, SupportsIndex, TypeAlias, final, overload
