@@ -17,7 +17,7 @@ demo-image: export DFRESEARCH_CACHE = $(DEMO)
 demo-image: export DFRESEARCH_RESULTS = $(DEMO)/results
 demo-image: setup
 	$(RUN) prepare.py --demo --modality image
-	$(RUN) train_image.py --model forensic-cnn --time-budget $(DEMO_SECONDS)
+	$(RUN) train_image.py --model forensic-cnn --lr 3e-3 --time-budget $(DEMO_SECONDS)
 	$(RUN) evaluate.py --modality image --model forensic-cnn
 	$(RUN) export.py --modality image --model forensic-cnn
 	@echo "data:       $(DEMO)/datasets/image"

@@ -30,6 +30,7 @@ from torch import nn
 from dfresearch import training
 from dfresearch.data import make_dataloader
 from dfresearch.models import list_models, model_module
+from dfresearch.results import checkpoint_directory
 from export import generate_model_config
 from prepare import (
     DEFAULT_AUDIO_BATCH_SIZE,
@@ -150,7 +151,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     if parsed.model is not None and parsed.model not in names:
         parser.error(f"--model: {parsed.model!r} is none of {', '.join(names)}")
     if parsed.weights is None:
-        parsed.weights = training.checkpoint_directory(parsed.modality) / WEIGHTS_FILE
+        parsed.weights = checkpoint_directory(parsed.modality) / WEIGHTS_FILE
     elif parsed.weights.is_dir():
         parsed.weights /= WEIGHTS_FILE
     if parsed.batch_size is None:

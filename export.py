@@ -12,9 +12,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from dfresearch.results import checkpoint_directory, exports_directory
 from dfresearch.submission import (
-    CHECKPOINTS,
-    EXPORTS,
     MODEL_MODULES,
     PREPROCESSING_CONFIGS,
     export_model,
@@ -31,17 +30,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Pack a trained model into the ZIP that the competition takes.")
     parser.add_argument("--modality", required=True, choices=list(PREPROCESSING_CONFIGS))
     parser.add_argument("--model", required=True, help="the model's name in the registry, as it was trained")
-    parser.add_argument(
-        "--checkpoint-dir", type=Path, help=f"the checkpoint's folder (default: {CHECKPOINTS}/MODALITY)"
-    )
-    parser.add_argument("--output-dir", type=Path, default=EXPORTS, help="where the ZIP goes (default: %(default)s)")
+    parser.add_argument("--checkpoint-dir", type=Path, help="the checkpoint's folder (default: results/checkpoints/MODALITY)")
+    parser.add_argument("--output-dir", type=Path, help="where the ZIP goes (default: results/exports)")
     options = parser.parse_args(arguments)
 
-    checkpoint = options.checkpoint_dir or CHECKPOINTS / options.modality
+    checkpoint = options.checkpoint_dir or checkpoint_directory(options.modality)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            archive = export_model(options.modality, options.model, checkpoint, options.output_dir)
+            archive = export_model(options.modality, options.model, checkpoint, options.output_dir or exports_directory())
     except (DfresearchError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

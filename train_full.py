@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import train_image
 from dfresearch import training
 from dfresearch.models import list_models
+from dfresearch.results import checkpoint_directory
 
 DEFAULT_EPOCHS = 10
 
@@ -47,7 +48,7 @@ def run(modality: str, settings: train_image.Settings, epochs: int) -> None:
         scores = script.evaluate(model, val_loader, device)
         better = not best_scores or scores["sn34_score"] > best_scores["sn34_score"]
         if better:
-            script.save_checkpoint(model, settings, training.checkpoint_directory(modality))
+            script.save_checkpoint(model, settings, checkpoint_directory(modality))
             best_epoch, best_scores = epoch, scores
         print(
             f"epoch {epoch} of {epochs}: sn34_score {scores['sn34_score']:.6f}, accuracy {scores['accuracy']:.4f}"

@@ -30,6 +30,7 @@ import dfresearch_rs
 from dfresearch import data, training
 from dfresearch.data import BatchLoader, make_dataloader
 from dfresearch.models import get_model, list_models
+from dfresearch.results import checkpoint_directory
 from export import export_model, generate_model_config, generate_model_py
 from prepare import DEFAULT_IMAGE_BATCH_SIZE, TARGET_IMAGE_SIZE, TIME_BUDGET, evaluate_model
 
@@ -181,10 +182,10 @@ def evaluate(model: nn.Module, loader: BatchLoader, device: torch.device) -> dic
     return scores
 
 
-def save_checkpoint(model: nn.Module, settings: Settings, checkpoint_directory: Path) -> None:
+def save_checkpoint(model: nn.Module, settings: Settings, folder: Path) -> None:
     """Replace the checkpoint's three files together: weights, config of what was trained, model source."""
     dfresearch_rs.write_checkpoint(
-        checkpoint_directory,
+        folder,
         generate_model_config(MODALITY, settings.model, preprocessing={"target_size": list(TARGET_SIZE)}),
         generate_model_py(MODALITY, settings.model),
         model.state_dict(),
@@ -266,7 +267,7 @@ def run(settings: Settings, budget: training.Budget) -> None:
             export_model(MODALITY, settings.model, Path(folder) / "checkpoint", Path(folder) / "exports")
         print("dry run: every stage ran; nothing was kept, and the score means nothing")
     else:
-        save_checkpoint(model, settings, training.checkpoint_directory(MODALITY))
+        save_checkpoint(model, settings, checkpoint_directory(MODALITY))
 
     total_seconds = time.perf_counter() - started_at
     loaders = [train_loader, val_loader]

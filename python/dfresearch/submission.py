@@ -21,6 +21,7 @@ import yaml
 
 import dfresearch_rs
 from dfresearch.models import MODEL_REGISTRY, model_module
+from dfresearch.results import checkpoint_directory, exports_directory
 from dfresearch_rs import SubmissionError
 
 __all__ = [
@@ -31,9 +32,6 @@ __all__ = [
     "generate_model_config",
     "generate_model_py",
 ]
-
-CHECKPOINTS = Path("results/checkpoints")
-EXPORTS = Path("results/exports")
 
 CONFIG_FILE = "model_config.yaml"
 SOURCE_FILE = "model.py"
@@ -134,7 +132,7 @@ def export_model(
     modality: str,
     name: str,
     checkpoint_dir: str | Path | None = None,
-    output_dir: str | Path = EXPORTS,
+    output_dir: str | Path | None = None,
 ) -> Path:
     """Pack a checkpoint into `{output_dir}/{modality}_detector_{name}.zip` and return its path.
 
@@ -147,7 +145,7 @@ def export_model(
         checkpoint_dir: the folder with the three files; `results/checkpoints/{modality}` by default. A `model.py`
             that is missing there is taken from the registry; a missing `model_config.yaml` gets the defaults, with
             a warning, for nobody knows then what was trained.
-        output_dir: where the archive goes.
+        output_dir: where the archive goes; `results/exports` by default.
 
     Raises:
         FileNotFoundError: there are no weights.
@@ -155,12 +153,12 @@ def export_model(
         SubmissionError: the checkpoint is another model's, breaks the competition's rules, or does not load.
     """
     model_module(modality, name)
-    folder = Path(checkpoint_dir) if checkpoint_dir is not None else CHECKPOINTS / modality
+    folder = Path(checkpoint_dir) if checkpoint_dir is not None else checkpoint_directory(modality)
     if not (folder / WEIGHTS_FILE).is_file():
         raise FileNotFoundError(f"no weights at {folder / WEIGHTS_FILE}: run train_{modality}.py first")
     _complete(folder, modality, name)
     _check_identity(folder / CONFIG_FILE, modality, name)
-    archive = Path(output_dir) / f"{modality}_detector_{name}.zip"
+    archive = Path(output_dir or exports_directory()) / f"{modality}_detector_{name}.zip"
     report = dfresearch_rs.write_submission(folder, archive, verify=check_archive_loads)
     for warning in report.warnings:
         warnings.warn(warning, stacklevel=2)

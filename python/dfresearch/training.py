@@ -5,7 +5,6 @@ The scripts keep what a researcher edits (knobs, model, data, loop); this file k
 
 import contextlib
 import math
-import os
 import random
 import sys
 import time
@@ -25,11 +24,6 @@ from dfresearch_rs import DfresearchError
 # The exit code by which a shell reports a program that Ctrl-C (signal 2) ended: 128 + 2.
 EXIT_INTERRUPTED = 130
 BYTES_PER_MEBIBYTE = 2**20
-
-
-def checkpoint_directory(modality: str) -> Path:
-    """Return where a modality's checkpoint lies: below `results/`, or below `DFRESEARCH_RESULTS` where that is set."""
-    return Path(os.environ.get("DFRESEARCH_RESULTS") or "results") / "checkpoints" / modality
 
 
 class TrainingError(RuntimeError):

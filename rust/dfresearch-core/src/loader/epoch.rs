@@ -125,6 +125,7 @@ impl<A: BatchAllocator> Epoch<A> {
         for number in 0..settings.num_workers {
             let (shared, samples) = (running.shared.clone(), running.samples.clone());
             let (pipeline, seed) = (pipeline.clone(), settings.seed);
+            running.shared.lock().running_workers += 1;
             let worker = std::thread::Builder::new()
                 .name(format!("dfresearch-loader-{number}"))
                 .spawn(move || {
@@ -132,8 +133,10 @@ impl<A: BatchAllocator> Epoch<A> {
                     shared.lock().running_workers -= 1;
                     shared.finished.notify_all();
                 })
-                .map_err(|error| Error::Loader { reason: format!("cannot start a thread: {error}") })?;
-            running.shared.lock().running_workers += 1;
+                .map_err(|error| {
+                    running.shared.lock().running_workers -= 1;
+                    Error::Loader { reason: format!("cannot start a thread: {error}") }
+                })?;
             running.workers.push(worker);
         }
         Ok(running)
