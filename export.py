@@ -30,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Pack a trained model into the ZIP that the competition takes.")
     parser.add_argument("--modality", required=True, choices=list(PREPROCESSING_CONFIGS))
     parser.add_argument("--model", required=True, help="the model's name in the registry, as it was trained")
-    parser.add_argument("--checkpoint-dir", type=Path, help="the checkpoint's folder (default: results/checkpoints/MODALITY)")
+    parser.add_argument(
+        "--checkpoint-dir", type=Path, help="the checkpoint's folder (default: results/checkpoints/MODALITY)"
+    )
     parser.add_argument("--output-dir", type=Path, help="where the ZIP goes (default: results/exports)")
     options = parser.parse_args(arguments)
 
@@ -38,7 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            archive = export_model(options.modality, options.model, checkpoint, options.output_dir or exports_directory())
+            archive = export_model(
+                options.modality, options.model, checkpoint, options.output_dir or exports_directory()
+            )
     except (DfresearchError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -126,7 +126,7 @@ def test_stopping_and_resuming_is_exact(samples, step):
 
 def test_a_state_of_another_loader_is_refused(samples):
     state = make_loader(samples).state_dict()
-    with pytest.raises(dfresearch_rs.ArgumentError, match="batch_size = 8.*has 4"):
+    with pytest.raises(dfresearch_rs.ArgumentError, match=r"batch_size = 8.*has 4"):
         make_loader(samples, batch_size=4).load_state_dict(state)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Literal, SupportsIndex, TypeAlias, final, overload
+from typing import Any, Final, SupportsIndex, TypeAlias, final, overload
 
 import numpy as np
 import torch
@@ -228,9 +228,7 @@ def gather_samples(
         CacheIndexError: the index is of another program or of a newer version.
     """
 
-def survey_cache(
-    cache_dir: str | PathLike[str], modality: str, definitions: Sequence[tuple[str, str]]
-) -> StoreReport:
+def survey_cache(cache_dir: str | PathLike[str], modality: str, definitions: Sequence[tuple[str, str]]) -> StoreReport:
     """Report on everything that the cache holds of a modality; arguments and errors as in `gather_samples`."""
 
 def quarantine(cache_dir: str | PathLike[str], entries: Sequence[tuple[str | PathLike[str], str]]) -> int:

@@ -115,8 +115,7 @@ impl Loader {
         let num_workers =
             num_workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let shard = Shard { rank, world_size };
-        let settings =
-            LoaderSettings { batch_size, shuffle, drop_last, num_workers, prefetch, seed, shard };
+        let settings = LoaderSettings { batch_size, shuffle, drop_last, num_workers, prefetch, seed, shard };
         let pipeline = run_detached(py, || {
             settings.check()?;
             match modality.parse()? {
@@ -201,7 +200,9 @@ impl Loader {
     fn load_state_dict(&self, state: &Bound<'_, PyDict>) -> PyResult<()> {
         let py = state.py();
         let entry = |name: &str| {
-            state.get_item(name)?.ok_or_else(|| argument_error(py, "state_dict", format!("{name:?} is missing")))
+            state
+                .get_item(name)?
+                .ok_or_else(|| argument_error(py, "state_dict", format!("{name:?} is missing")))
         };
         for (name, ours) in self.identity() {
             let theirs: u64 = entry(name)?.extract()?;

@@ -34,7 +34,8 @@ pub fn image_from_array(image: &Bound<'_, PyAny>) -> PyResult<RgbImage> {
     if channels != 3 || height == 0 || width == 0 {
         return Err(refused());
     }
-    let data = array.to_vec().or_else(|_| array.as_array().iter().copied().map(Ok).collect::<PyResult<_>>())?;
+    let data =
+        array.to_vec().or_else(|_| array.as_array().iter().copied().map(Ok).collect::<PyResult<_>>())?;
     Ok(RgbImage { width, height, data })
 }
 

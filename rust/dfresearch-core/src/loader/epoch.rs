@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::{
-    BatchAllocator, EpochOrder, LoaderSettings, Quarantined, SamplePipeline,
-    is_sample_failure, sample_failure_reason,
+    BatchAllocator, EpochOrder, LoaderSettings, Quarantined, SamplePipeline, is_sample_failure,
+    sample_failure_reason,
 };
 use crate::error::{DecodeError, Error, Result};
 use crate::modality::Label;
@@ -120,8 +120,7 @@ impl<A: BatchAllocator> Epoch<A> {
             order,
             prefetch: settings.prefetch,
         });
-        let mut running =
-            Self { shared, samples, workers: Vec::new(), process: std::process::id() };
+        let mut running = Self { shared, samples, workers: Vec::new(), process: std::process::id() };
         for number in 0..settings.num_workers {
             let (shared, samples) = (running.shared.clone(), running.samples.clone());
             let (pipeline, seed) = (pipeline.clone(), settings.seed);
@@ -173,11 +172,7 @@ impl<A: BatchAllocator> Epoch<A> {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else {
                 return Ok(NextBatch::TimedOut);
             };
-            state = shared
-                .finished
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = shared.finished.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -253,11 +248,7 @@ impl<A: BatchAllocator> Shared<A> {
     }
 
     /// Takes the finished front batch; nothing when all of its samples failed.
-    fn deliver(
-        &self,
-        state: &mut State<A>,
-        samples: &SampleList,
-    ) -> Result<Option<NextBatch<A::Batch>>> {
+    fn deliver(&self, state: &mut State<A>, samples: &SampleList) -> Result<Option<NextBatch<A::Batch>>> {
         let Some(OpenBatch { batch, size, mut failed, .. }) = state.open.pop_front() else {
             return Ok(None);
         };
@@ -291,9 +282,8 @@ impl<A: BatchAllocator> Shared<A> {
         while let Some(Claim { step, position, sample, mut slot }) = self.claim(pipeline.slot_bytes()) {
             let path = samples.path(sample);
             let key = RandomKey { seed, epoch, sample: sample as u64 };
-            let loaded = catch_unwind(AssertUnwindSafe(|| {
-                pipeline.load(&path, key, &mut scratch, slot.as_mut())
-            }));
+            let loaded =
+                catch_unwind(AssertUnwindSafe(|| pipeline.load(&path, key, &mut scratch, slot.as_mut())));
             let result = loaded.unwrap_or_else(|_| {
                 // Buffers may be half written after a panic.
                 scratch = pipeline.scratch();
@@ -334,13 +324,7 @@ impl<A: BatchAllocator> Shared<A> {
                     Ok((batch, mut unclaimed)) => {
                         unclaimed.reverse();
                         let failed = Vec::new();
-                        state.open.push_back(OpenBatch {
-                            batch,
-                            unclaimed,
-                            size,
-                            unfinished: size,
-                            failed,
-                        });
+                        state.open.push_back(OpenBatch { batch, unclaimed, size, unfinished: size, failed });
                         self.room.notify_all();
                     }
                     Err(error) => self.fail(&mut state, error),

@@ -53,13 +53,7 @@ impl SamplePipeline for ImagePipeline {
         self.preprocess.output_bytes()
     }
 
-    fn load(
-        &self,
-        path: &Path,
-        key: RandomKey,
-        scratch: &mut Self::Scratch,
-        slot: &mut [u8],
-    ) -> Result<()> {
+    fn load(&self, path: &Path, key: RandomKey, scratch: &mut Self::Scratch, slot: &mut [u8]) -> Result<()> {
         let ImagePipelineScratch { file, pixels, image, augment } = scratch;
         read_file(path, file)?;
         pixels.resize(self.preprocess.output_bytes(), 0);
@@ -97,7 +91,8 @@ fn write_planes(pixels: &[u8], width: usize, flip: bool, planes: &mut [u8]) {
     let plane = planes.len() / 3;
     let (red, rest) = planes.split_at_mut(plane);
     let (green, blue) = rest.split_at_mut(plane);
-    let rows = red.chunks_exact_mut(width).zip(green.chunks_exact_mut(width)).zip(blue.chunks_exact_mut(width));
+    let rows =
+        red.chunks_exact_mut(width).zip(green.chunks_exact_mut(width)).zip(blue.chunks_exact_mut(width));
     for (((red, green), blue), row) in rows.zip(pixels.chunks_exact(width * 3)) {
         let (row, _) = row.as_chunks::<3>();
         let targets = red.iter_mut().zip(green.iter_mut()).zip(blue.iter_mut());

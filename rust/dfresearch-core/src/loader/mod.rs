@@ -38,13 +38,7 @@ pub trait SamplePipeline: Send + Sync + 'static {
     /// # Errors
     /// [`Error::Decode`], [`Error::NotFound`] or [`Error::Io`] when the file is to blame: it is then
     /// quarantined. Any other error ends the epoch.
-    fn load(
-        &self,
-        path: &Path,
-        key: RandomKey,
-        scratch: &mut Self::Scratch,
-        slot: &mut [u8],
-    ) -> Result<()>;
+    fn load(&self, path: &Path, key: RandomKey, scratch: &mut Self::Scratch, slot: &mut [u8]) -> Result<()>;
 }
 
 /// Where batches are allocated; libtorch's memory in the binding, plain vectors in tests.

@@ -37,11 +37,7 @@ impl EpochOrder {
     ///
     /// The order is drawn over all samples first and then dealt out to the ranks in turn, so that the
     /// shares are disjoint, equally long, and together the same for any `world_size` up to the remainder.
-    pub fn new(
-        active: impl Iterator<Item = u32>,
-        settings: &super::LoaderSettings,
-        epoch: u64,
-    ) -> Self {
+    pub fn new(active: impl Iterator<Item = u32>, settings: &super::LoaderSettings, epoch: u64) -> Self {
         let mut indices: Vec<u32> = active.collect();
         if settings.shuffle {
             shuffle(&mut indices, settings.seed, epoch);
@@ -52,8 +48,7 @@ impl EpochOrder {
             indices = indices.into_iter().skip(rank).step_by(world_size).take(share).collect();
         }
         let batch_size = settings.batch_size;
-        let steps =
-            if settings.drop_last { share / batch_size } else { share.div_ceil(batch_size) };
+        let steps = if settings.drop_last { share / batch_size } else { share.div_ceil(batch_size) };
         Self { indices, batch_size, steps }
     }
 
@@ -88,15 +83,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn settings(batch_size: usize, drop_last: bool, seed: u64, shard: Shard) -> LoaderSettings {
-        LoaderSettings {
-            batch_size,
-            shuffle: true,
-            drop_last,
-            num_workers: 1,
-            prefetch: 1,
-            seed,
-            shard,
-        }
+        LoaderSettings { batch_size, shuffle: true, drop_last, num_workers: 1, prefetch: 1, seed, shard }
     }
 
     proptest! {

@@ -95,12 +95,7 @@ impl ImagePreprocess {
     ///
     /// # Errors
     /// The reason why the bytes are refused.
-    pub fn run(
-        &self,
-        bytes: &[u8],
-        scratch: &mut ImageScratch,
-        out: &mut [u8],
-    ) -> Result<(), DecodeError> {
+    pub fn run(&self, bytes: &[u8], scratch: &mut ImageScratch, out: &mut [u8]) -> Result<(), DecodeError> {
         let ImageScratch { decoder, decoded, resize } = scratch;
         if self.recompress && self.mode == PreprocessMode::Competition {
             decoder.decode_recompressed(bytes, &self.limits, decoded)?;
@@ -159,9 +154,8 @@ impl RgbImage {
 /// ties to even, capped at the image, offsets rounded down.
 pub fn centre_crop(source: (usize, usize), target: (usize, usize)) -> Region {
     let scale = (source.0 as f64 / target.0 as f64).min(source.1 as f64 / target.1 as f64);
-    let side = |target: usize, source: usize| {
-        ((scale * target as f64).round_ties_even() as usize).clamp(1, source)
-    };
+    let side =
+        |target: usize, source: usize| ((scale * target as f64).round_ties_even() as usize).clamp(1, source);
     let (height, width) = (side(target.0, source.0), side(target.1, source.1));
     Region { top: (source.0 - height) / 2, left: (source.1 - width) / 2, height, width }
 }
