@@ -6,7 +6,7 @@ RUN = $(UV) run --no-sync
 DEMO = .demo
 DEMO_SECONDS ?= 150
 
-.PHONY: setup demo demo-image test lint test-core test-python test-pins bench wheel
+.PHONY: setup demo demo-image test lint test-core test-python test-pins test-install bench wheel
 
 setup:
 	@./setup.sh
@@ -43,6 +43,9 @@ test-python:
 
 test-pins: setup
 	tests/pins/run.sh
+
+test-install: setup
+	tests/install/run.sh
 
 bench: setup
 	$(RUN) python benches/bench_loader.py
