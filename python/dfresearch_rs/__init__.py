@@ -61,6 +61,7 @@ from dfresearch_rs._native import (  # noqa: E402
 )
 from dfresearch_rs.errors import (  # noqa: E402
     ArgumentError,
+    AugmentError,
     CacheIndexError,
     DecodeError,
     DefinitionError,
@@ -74,6 +75,7 @@ __version__ = _native.__version__
 
 __all__ = [
     "ArgumentError",
+    "AugmentError",
     "CacheIndexError",
     "DatasetReport",
     "DecodeError",
