@@ -16,9 +16,9 @@ REPOSITORY = Path(__file__).parent.parent
 
 # Without what YAML 1.1 (PyYAML) and 1.2 do not agree on: some line ends, and numbers like 0E0 and 0o17.
 NUMBER = re.compile(r"\s*[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?\s*|\s*0o[0-7]+\s*")
-WORDS = st.text(
-    st.characters(exclude_categories=["C", "Z"], include_characters=" "), min_size=1, max_size=12
-).filter(lambda text: not NUMBER.fullmatch(text))
+WORDS = st.text(st.characters(exclude_categories=["C", "Z"], include_characters=" "), min_size=1, max_size=12).filter(
+    lambda text: not NUMBER.fullmatch(text)
+)
 
 FIELDS = {
     "source_format": st.sampled_from(["parquet", "zip", "tar.gz", "png", "frames"]),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-RealVector: TypeAlias = torch.Tensor | NDArray[np.generic] | Sequence[float]
+_RealVector: TypeAlias = torch.Tensor | NDArray[np.generic] | Sequence[float]
 """One dimension of real numbers."""
 
 __version__: str
@@ -453,9 +453,9 @@ class ModelConfig:
         """The dtype that the evaluator casts the model to."""
 
 def sn34_score(
-    labels: RealVector,
-    probs: RealVector,
-    weights: RealVector | None = None,
+    labels: _RealVector,
+    probs: _RealVector,
+    weights: _RealVector | None = None,
     alpha: float = 1.2,
     beta: float = 1.8,
 ) -> Score:

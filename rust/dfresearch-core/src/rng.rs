@@ -254,10 +254,7 @@ mod tests {
         let lanes = philox_lanes(counter, [1, 2]);
         for lane in 0..LANES {
             let block = [counter[0].wrapping_add(lane as u32), 7, 8, 9];
-            let expected = philox(block, [1, 2]);
-            for word in 0..4 {
-                assert_eq!(lanes[word][lane], expected[word]);
-            }
+            assert_eq!(lanes.map(|word| word[lane]), philox(block, [1, 2]));
         }
     }
 

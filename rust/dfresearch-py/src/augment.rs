@@ -22,7 +22,8 @@ type ImageArray<'py> = PyResult<Bound<'py, PyArray3<u8>>>;
 
 #[pyfunction]
 #[pyo3(signature = (image, level = 2, seed = 0, table = None, epoch = 0, sample = 0, *,
-    max_operations = augment::MAX_OPERATIONS, flip = true))]
+    max_operations = augment::MAX_OPERATIONS, flip = true),
+    text_signature = "(image, level=2, seed=0, table=None, epoch=0, sample=0, *, max_operations=2, flip=True)")]
 #[allow(clippy::too_many_arguments, reason = "Python passes them by name")]
 pub fn augment_image<'py>(
     py: Python<'py>,

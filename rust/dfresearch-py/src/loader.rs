@@ -26,7 +26,8 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 /// Batches that wait for the consumer unless the caller says otherwise.
 const DEFAULT_PREFETCH: usize = 4;
 
-type Running = Arc<Mutex<Option<Epoch<TensorAllocator>>>>;
+type RunningEpoch = Mutex<Option<Epoch<TensorAllocator>>>;
+type Running = Arc<RunningEpoch>;
 
 /// Batches from files; each iteration goes through one epoch.
 #[pyclass(module = "dfresearch_rs", weakref)]
@@ -90,7 +91,9 @@ impl Loader {
         samples, *, modality, batch_size = 32, size = (224, 224), mode = "competition", recompress = true,
         augment = None, shuffle = false, drop_last = false, num_workers = None, prefetch = DEFAULT_PREFETCH,
         seed = 42, epoch = 0, rank = 0, world_size = 1,
-    ))]
+    ), text_signature = "(samples, *, modality, batch_size=32, size=(224, 224), mode='competition', recompress=True, \
+        augment=None, shuffle=False, drop_last=False, num_workers=None, prefetch=4, seed=42, epoch=0, rank=0, \
+        world_size=1)")]
     #[allow(clippy::too_many_arguments, reason = "keywords of a Python constructor")]
     fn new(
         samples: &Bound<'_, PyAny>,
@@ -379,7 +382,7 @@ impl Drop for LoaderIterator {
 }
 
 /// Iterations whose threads may still run.
-static LIVE: Mutex<Vec<Weak<Mutex<Option<Epoch<TensorAllocator>>>>>> = Mutex::new(Vec::new());
+static LIVE: Mutex<Vec<Weak<RunningEpoch>>> = Mutex::new(Vec::new());
 
 fn register(running: &Running) {
     let mut live = lock(&LIVE);

@@ -101,7 +101,8 @@ impl PyScore {
 }
 
 #[pyfunction]
-#[pyo3(signature = (labels, probs, weights = None, alpha = metric::DEFAULT_ALPHA, beta = metric::DEFAULT_BETA))]
+#[pyo3(signature = (labels, probs, weights = None, alpha = metric::DEFAULT_ALPHA, beta = metric::DEFAULT_BETA),
+    text_signature = "(labels, probs, weights=None, alpha=1.2, beta=1.8)")]
 pub fn sn34_score(
     labels: &Bound<'_, PyAny>,
     probs: &Bound<'_, PyAny>,

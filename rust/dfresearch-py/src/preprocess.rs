@@ -9,7 +9,8 @@ use crate::errors::run_detached;
 use crate::tensors::{image_from_array, image_to_array};
 
 #[pyfunction]
-#[pyo3(signature = (image, size = (224, 224), mode = "competition"))]
+#[pyo3(signature = (image, size = (224, 224), mode = "competition"),
+    text_signature = "(image, size=(224, 224), mode='competition')")]
 pub fn preprocess_image<'py>(
     py: Python<'py>,
     image: &Bound<'py, PyAny>,

@@ -130,7 +130,8 @@ pub fn read_model_config(py: Python<'_>, path: PathBuf) -> PyResult<PyModelConfi
 }
 
 #[pyfunction]
-#[pyo3(signature = (source, path = PathBuf::from(submission::SOURCE_FILE)))]
+#[pyo3(signature = (source, path = PathBuf::from(submission::SOURCE_FILE)),
+    text_signature = "(source, path='model.py')")]
 pub fn check_model_source(py: Python<'_>, source: &str, path: PathBuf) -> PyResult<Vec<String>> {
     run_detached(py, || submission::check_model_source(&path, source, &[])).map(|checked| checked.warnings)
 }

@@ -52,7 +52,7 @@ pub fn double_values<'py>(
 
 fn as_double<'py>(array: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArray1<'py, f64>> {
     let array = array.py().import("numpy")?.call_method1("ascontiguousarray", (array, "float64"))?;
-    Ok(array.extract()?)
+    array.extract()
 }
 
 /// A contiguous NumPy array of one dimension with numbers or booleans in it.

@@ -158,6 +158,10 @@ impl Pixels {
                 Self::Indices { .. } if photometric == PALETTE => {
                     return Err(unsupported("a palette with a sample in another plane"));
                 }
+                // Pillow reads grey and alpha from planes only where libtiff puts them together for it.
+                Self::Indices { .. } if directory.compression == UNCOMPRESSED => {
+                    return Err(unsupported("uncompressed grey and alpha in planes"));
+                }
                 Self::Rgb { associated_alpha: true, .. } => {
                     return Err(unsupported("associated alpha in planes"));
                 }
