@@ -195,6 +195,77 @@ def test_all_samples_bad_is_an_error(tmp_path):
         batches(make_loader(gone))
 
 
+def test_a_loader_without_good_samples_stays_an_error(tmp_path):
+    loader = make_loader([(tmp_path / f"{number}.png", 0) for number in range(9)])
+    for message in ("all 9 samples failed", "all 9 samples are quarantined"):
+        with pytest.raises(dfresearch_rs.LoaderError, match=message):
+            batches(loader)
+
+
+def test_the_only_batch_is_not_dropped(samples, tmp_path):
+    mixed = [*samples[:4], (tmp_path / "0.png", 0), (tmp_path / "1.png", 1)]
+    loader = make_loader(mixed, batch_size=5, drop_last=True)
+    for _ in range(3):
+        assert [len(labels) for _, labels in loader] == [4]
+
+
+def test_files_that_could_not_be_read_are_told_from_undecodable_ones(damaged):
+    mixed, bad = damaged
+    loader = make_loader(mixed)
+    batches(loader)
+    unread = {"folder.png", "missing.png", "pipe.png"}
+    assert {path for path, _ in loader.undecodable} == {path for path in bad if path.name not in unread}
+
+
+def test_an_enormous_file_costs_one_sample(samples, tmp_path):
+    sparse = tmp_path / "sparse.jpg"
+    with sparse.open("wb") as file:
+        file.truncate(1 << 42)
+    loader = make_loader([*samples, (sparse, 0)])
+    assert sum(len(labels) for _, labels in loader) == len(samples)
+    assert "over the limit" in dict(loader.quarantined)[sparse]
+
+
+def test_a_position_after_an_epoch_is_the_next_epoch(samples):
+    loader = make_loader(samples, shuffle=True)
+    batches(loader)
+    resumed = make_loader(samples, shuffle=True)
+    resumed.load_state_dict(loader.state_dict())
+    assert_same(batches(resumed), batches(loader))
+
+
+def test_resuming_before_a_bad_last_batch_is_as_quiet_as_going_on(samples, tmp_path):
+    mixed = [*samples[:8], (tmp_path / "gone.png", 0)]
+    loader = make_loader(mixed)
+    iterator = iter(loader)
+    next(iterator)
+    state = loader.state_dict()
+    assert list(iterator) == []
+    resumed = make_loader(mixed)
+    resumed.load_state_dict(state)
+    assert batches(resumed) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quarantined": [(0, "", True), (0, "", True)], "left_out": 2},
+        {"quarantined": [(99, "", True)], "left_out": 1},
+        {"left_out": 1},
+    ],
+)
+def test_a_state_that_contradicts_itself_is_refused(samples, change):
+    loader = make_loader(samples)
+    with pytest.raises(dfresearch_rs.ArgumentError, match="quarantined samples are not"):
+        loader.load_state_dict(loader.state_dict() | change)
+
+
+def test_a_failing_callable_ends_the_epoch_and_names_the_sample(samples):
+    loader = make_loader(samples, augment=({1: [lambda image: 1 / 0]}, 1))
+    with pytest.raises(dfresearch_rs.AugmentError, match=r"division by zero.*00000\d\.(png|jpg)"):
+        batches(loader)
+
+
 def test_a_file_that_vanishes_in_mid_epoch(samples, tmp_path):
     copies = []
     for path, label in samples:
@@ -297,6 +368,37 @@ def test_a_forked_child_gets_an_error_and_not_a_deadlock(samples):
     )
     assert done.returncode == 0, done.stderr
     assert "fork" in done.stdout
+
+
+def test_a_child_forked_while_another_thread_waits_can_end(samples):
+    done = run_script(
+        """
+        import os, sys, threading, time
+
+        def slow(image):
+            time.sleep(1)
+            return image
+
+        loader = dfresearch_rs.Loader(samples[:8], modality="image", num_workers=1, augment=({1: [slow]}, 1))
+        iterator = iter(loader)
+        threading.Thread(target=lambda: next(iterator), daemon=True).start()
+        time.sleep(0.5)
+        child = os.fork()
+        if child == 0:
+            for use in (loader.close, loader.__iter__, loader.__len__, loader.state_dict):
+                try:
+                    use()
+                except dfresearch_rs.LoaderError as error:
+                    assert "fork" in str(error)
+                else:
+                    os._exit(1)
+            sys.exit(7)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        os._exit(0)
+        """,
+        samples,
+    )
+    assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
 
 
 def test_the_interpreter_exits_in_mid_epoch(samples):

@@ -155,6 +155,7 @@ class BatchLoader:
         self._data_wait_seconds = 0.0
         self._native: dfresearch_rs.Loader | None = None
         self._open(gather())
+        self._had_samples = self._native is not None
 
     dataset: dfresearch_rs.Samples
     """The samples that are listed now."""
@@ -169,6 +170,10 @@ class BatchLoader:
             self._open(self._gather_again())
         native = self._native
         if native is None:
+            if self._had_samples:
+                raise dfresearch_rs.LoaderError(
+                    f"no sample is left in {self._cache_dir}: its files are gone or quarantined"
+                )
             return
         if not self._is_resumed:
             native.set_epoch(self._epoch)
@@ -263,10 +268,14 @@ class BatchLoader:
         )
 
     def _record_quarantine(self, native: "dfresearch_rs.Loader") -> None:
-        """Tell the cache's index what the epoch could not decode."""
+        """Tell the cache's index what the epoch could not decode.
+
+        A file that could not even be read is not marked: it may lie on a disk that comes back.
+        """
         found = [(Path(path), reason) for path, reason in native.quarantined if Path(path) not in self._quarantined]
         if found:
-            dfresearch_rs.quarantine(self._cache_dir, found)
+            undecodable = {Path(path) for path, _ in native.undecodable}
+            dfresearch_rs.quarantine(self._cache_dir, [entry for entry in found if entry[0] in undecodable])
             self._quarantined.update(found)
             self._listing_is_stale = True
 

@@ -284,7 +284,7 @@ class Loader:
             recompress: in ``competition`` mode, first save JPEG and WebP again as the competition's download does.
             augment: a level of ``dfresearch.transforms.AUGMENTATION_LEVELS``, or a table and a level of it.
             shuffle: draw a new order for every epoch.
-            drop_last: leave out an incomplete last batch.
+            drop_last: leave out an incomplete last batch, unless it is the only one.
             num_workers: threads that load; by default one per core.
             prefetch: batches that may be in work or waiting at any time.
             seed: of order and augmentation.
@@ -316,6 +316,9 @@ class Loader:
     @property
     def quarantined(self) -> list[tuple[Path, str]]:
         """The files that could not be loaded so far, each with the reason."""
+    @property
+    def undecodable(self) -> list[tuple[Path, str]]:
+        """Those of the quarantined files whose content was refused; the others could not be read, and may come back."""
     @property
     def data_wait_seconds(self) -> float:
         """Seconds that the consumer has waited for batches, over all iterations."""

@@ -17,6 +17,7 @@ pub mod catalog;
 pub mod decode;
 pub mod error;
 pub mod loader;
+pub mod media_file;
 pub mod metric;
 pub mod modality;
 pub mod preprocess;

@@ -1,5 +1,6 @@
 //! `Loader` and its iterator.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use pyo3::types::PyDict;
 use tch::Tensor;
 
 use crate::augment::{default_table, extract_table};
-use crate::errors::{argument_error, run_detached};
+use crate::errors::{argument_error, run_detached, to_exception};
 use crate::store::Samples;
 use crate::tensors::{TensorAllocator, wrap_tensor};
 
@@ -38,6 +39,7 @@ pub struct Loader {
     settings: LoaderSettings,
     progress: Arc<Mutex<Progress>>,
     running: Mutex<Option<Running>>,
+    process: u32,
 }
 
 /// What a loader remembers from batch to batch.
@@ -45,10 +47,10 @@ pub struct Loader {
 struct Progress {
     epoch: u64,
     step: usize,
-    /// The samples that failed in this epoch or an earlier one, with their reasons.
+    /// The samples that failed in this epoch or an earlier one.
     quarantined: Vec<Quarantined>,
-    /// How many of them were known when this epoch began: these are not listed in it.
-    left_out: usize,
+    /// How many of them were known when this epoch began: these are not listed in it. None before it has begun.
+    left_out: Option<usize>,
     data_wait: Duration,
     /// Whether the next iteration starts at `epoch` and `step` instead of the next epoch.
     resume: bool,
@@ -58,19 +60,19 @@ struct Progress {
 }
 
 impl Progress {
-    fn begin(&mut self, epoch: u64) {
-        self.epoch = epoch;
-        self.step = 0;
+    /// Lets the next iteration be a whole epoch.
+    fn prepare(&mut self, epoch: u64) {
+        (self.epoch, self.step, self.left_out, self.resume) = (epoch, 0, None, true);
     }
 
-    /// The samples of the running epoch.
-    fn active(&self, total: usize) -> Vec<u32> {
-        let mut left_out: Vec<usize> = self.quarantined[..self.left_out].iter().map(|q| q.index).collect();
+    /// The samples that are listed when the first `left_out` failures are not.
+    fn active(&self, total: usize, left_out: usize) -> Vec<u32> {
+        let mut left_out: Vec<usize> = self.quarantined[..left_out].iter().map(|q| q.index).collect();
         left_out.sort_unstable();
         (0..total).filter(|index| left_out.binary_search(index).is_err()).map(|index| index as u32).collect()
     }
 
-    /// Notes what failed so far in the running epoch.
+    /// Notes what failed in the running epoch.
     fn note(&mut self, failed: Vec<Quarantined>) {
         for sample in failed {
             if !self.quarantined.iter().any(|known| known.index == sample.index) {
@@ -137,33 +139,35 @@ impl Loader {
             settings,
             progress: Arc::new(Mutex::new(progress)),
             running: Mutex::default(),
+            process: std::process::id(),
         })
     }
 
-    fn __len__(&self) -> usize {
-        let progress = lock(&self.progress);
-        let left_out = if progress.is_running { progress.left_out } else { self.left_out_next(&progress) };
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        let progress = self.progress(py)?;
+        let left_out = progress.left_out.filter(|_| progress.is_running);
+        let left_out = left_out.unwrap_or_else(|| self.left_out_next(&progress));
         let share = self.settings.shard.len_of(self.samples.len() - left_out);
-        let batch_size = self.settings.batch_size;
-        if self.settings.drop_last { share / batch_size } else { share.div_ceil(batch_size) }
+        Ok(self.settings.steps(share))
     }
 
     /// Starts the next epoch, or the one that `set_epoch` or `load_state_dict` named.
     fn __iter__(&self, py: Python<'_>) -> PyResult<LoaderIterator> {
         self.close(py)?;
-        let (epoch, step, active, number) = {
-            let mut progress = lock(&self.progress);
-            if !progress.resume {
-                let next = progress.epoch + 1;
-                progress.begin(next);
+        let (epoch, step, left_out, active) = {
+            let progress = self.progress(py)?;
+            let (epoch, step, left_out) = if progress.resume {
+                (progress.epoch, progress.step, progress.left_out)
+            } else {
+                (progress.epoch.saturating_add(1), 0, None)
+            };
+            let left_out = left_out.unwrap_or_else(|| self.left_out_next(&progress));
+            let active = progress.active(self.samples.len(), left_out);
+            if let (true, Some(first)) = (active.is_empty(), progress.quarantined.first()) {
+                let reason = format!("all {left_out} samples are quarantined; the first: {first}");
+                return Err(to_exception(py, Error::Loader { reason }));
             }
-            if progress.step == 0 {
-                progress.left_out = self.left_out_next(&progress);
-            }
-            progress.resume = false;
-            progress.is_running = true;
-            progress.iteration += 1;
-            (progress.epoch, progress.step, progress.active(self.samples.len()), progress.iteration)
+            (epoch, step, left_out, active)
         };
         let (samples, pipeline, settings) = (self.samples.clone(), self.pipeline.clone(), self.settings);
         let allocator = TensorAllocator::new(&self.sample_shape);
@@ -174,15 +178,17 @@ impl Loader {
         let running = Arc::new(Mutex::new(Some(running)));
         register(&running);
         *lock(&self.running) = Some(running.clone());
-        let process = std::process::id();
+        let mut progress = self.progress(py)?;
+        (progress.epoch, progress.step, progress.left_out) = (epoch, step, Some(left_out));
+        (progress.resume, progress.is_running) = (false, true);
+        progress.iteration += 1;
+        let (number, process) = (progress.iteration, self.process);
         Ok(LoaderIterator { running, progress: self.progress.clone(), number, process })
     }
 
     fn set_epoch(&self, py: Python<'_>, epoch: u64) -> PyResult<()> {
         self.close(py)?;
-        let mut progress = lock(&self.progress);
-        progress.begin(epoch);
-        progress.resume = true;
+        self.progress(py)?.prepare(epoch);
         Ok(())
     }
 
@@ -191,11 +197,14 @@ impl Loader {
         for (name, value) in self.identity() {
             state.set_item(name, value)?;
         }
-        let progress = lock(&self.progress);
+        let progress = self.progress(py)?;
         state.set_item("epoch", progress.epoch)?;
         state.set_item("step", progress.step)?;
         state.set_item("left_out", progress.left_out)?;
-        let failed = progress.quarantined.iter().map(|sample| (sample.index, sample.reason.clone()));
+        let failed = progress
+            .quarantined
+            .iter()
+            .map(|sample| (sample.index, sample.reason.clone(), sample.is_undecodable));
         state.set_item("quarantined", failed.collect::<Vec<_>>())?;
         Ok(state)
     }
@@ -214,31 +223,27 @@ impl Loader {
                 return Err(argument_error(py, "state_dict", reason));
             }
         }
-        let failed: Vec<(usize, String)> = entry("quarantined")?.extract()?;
-        let left_out: usize = entry("left_out")?.extract()?;
-        if left_out > failed.len() || failed.iter().any(|(index, _)| *index >= self.samples.len()) {
+        let failed: Vec<(usize, String, bool)> = entry("quarantined")?.extract()?;
+        let left_out: Option<usize> = entry("left_out")?.extract()?;
+        let indices: HashSet<usize> = failed.iter().map(|(index, ..)| *index).collect();
+        let is_ours = indices.len() == failed.len()
+            && indices.iter().all(|index| *index < self.samples.len())
+            && left_out.is_none_or(|left_out| left_out <= failed.len());
+        if !is_ours {
             return Err(argument_error(py, "state_dict", "its quarantined samples are not this loader's"));
         }
         let (epoch, step) = (entry("epoch")?.extract()?, entry("step")?.extract()?);
         self.close(py)?;
-        let path = |index| self.samples.path(index);
-        let quarantined = failed
-            .into_iter()
-            .map(|(index, reason)| Quarantined { index, path: path(index), reason })
-            .collect();
-        let mut progress = lock(&self.progress);
-        let data_wait = progress.data_wait;
-        let iteration = progress.iteration;
-        *progress = Progress {
-            epoch,
-            step,
-            quarantined,
-            left_out,
-            data_wait,
-            resume: true,
-            is_running: false,
-            iteration,
-        };
+        let quarantined = failed.into_iter().map(|(index, reason, is_undecodable)| Quarantined {
+            index,
+            path: self.samples.path(index),
+            reason,
+            is_undecodable,
+        });
+        let mut progress = self.progress(py)?;
+        progress.prepare(epoch);
+        progress.quarantined = quarantined.collect();
+        (progress.step, progress.left_out) = (step, left_out);
         Ok(())
     }
 
@@ -248,20 +253,26 @@ impl Loader {
     }
 
     #[getter]
-    fn quarantined(&self) -> Vec<(PathBuf, String)> {
-        let progress = lock(&self.progress);
-        progress.quarantined.iter().map(|sample| (sample.path.clone(), sample.reason.clone())).collect()
+    fn quarantined(&self, py: Python<'_>) -> PyResult<Vec<(PathBuf, String)>> {
+        Ok(self.progress(py)?.quarantined.iter().map(path_and_reason).collect())
     }
 
     #[getter]
-    fn data_wait_seconds(&self) -> f64 {
-        lock(&self.progress).data_wait.as_secs_f64()
+    fn undecodable(&self, py: Python<'_>) -> PyResult<Vec<(PathBuf, String)>> {
+        let progress = self.progress(py)?;
+        let refused = progress.quarantined.iter().filter(|sample| sample.is_undecodable);
+        Ok(refused.map(path_and_reason).collect())
+    }
+
+    #[getter]
+    fn data_wait_seconds(&self, py: Python<'_>) -> PyResult<f64> {
+        Ok(self.progress(py)?.data_wait.as_secs_f64())
     }
 
     /// Stops the running epoch and waits for its threads.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.progress(py)?.is_running = false;
         let running = lock(&self.running).take();
-        lock(&self.progress).is_running = false;
         run_detached(py, || {
             if let Some(running) = running {
                 drop(lock(&running).take());
@@ -278,11 +289,18 @@ impl Loader {
 }
 
 impl Loader {
+    /// The progress, unless this is a forked child, in which a thread that is gone may hold the lock.
+    fn progress(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, Progress>> {
+        if self.process == std::process::id() { Ok(lock(&self.progress)) } else { Err(forked(py)) }
+    }
+
     /// What has to be the same for a saved position to mean the same batches.
-    fn identity(&self) -> [(&'static str, u64); 7] {
+    fn identity(&self) -> [(&'static str, u64); 9] {
         let LoaderSettings { batch_size, shuffle, drop_last, seed, shard, .. } = self.settings;
         [
             ("num_samples", self.samples.len() as u64),
+            ("height", self.sample_shape[1] as u64),
+            ("width", self.sample_shape[2] as u64),
             ("batch_size", batch_size as u64),
             ("shuffle", u64::from(shuffle)),
             ("drop_last", u64::from(drop_last)),
@@ -320,6 +338,7 @@ impl LoaderIterator {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Batch<'py>>> {
+        self.check_current(py)?;
         let begun = Instant::now();
         let next = self.next_tensors(py);
         lock(&self.progress).data_wait += begun.elapsed();
@@ -330,7 +349,6 @@ impl LoaderIterator {
 
 impl LoaderIterator {
     fn next_tensors(&self, py: Python<'_>) -> PyResult<Option<(Tensor, Tensor)>> {
-        self.check_current(py)?;
         loop {
             let outcome = run_detached(py, || {
                 let mut running = lock(&self.running);
@@ -351,7 +369,7 @@ impl LoaderIterator {
                 }
                 Ok(NextBatch::TimedOut) => py.check_signals()?,
                 Ok(NextBatch::End) => {
-                    lock(&self.progress).is_running = false;
+                    self.end();
                     return Ok(None);
                 }
                 Err(error) => {
@@ -362,32 +380,54 @@ impl LoaderIterator {
         }
     }
 
+    /// After a whole epoch a saved position means the next one.
+    fn end(&self) {
+        let mut progress = lock(&self.progress);
+        if progress.is_running && progress.iteration == self.number {
+            progress.is_running = false;
+            let next = progress.epoch.saturating_add(1);
+            progress.prepare(next);
+        }
+    }
+
     fn check_current(&self, py: Python<'_>) -> PyResult<()> {
-        let reason = if self.process != std::process::id() {
-            "its threads did not survive the fork; make a new loader in the child process"
-        } else if lock(&self.progress).iteration != self.number {
-            "another iteration of this loader has begun since"
-        } else {
-            return Ok(());
-        };
-        run_detached(py, || Err(Error::Loader { reason: reason.into() }))
+        if self.process != std::process::id() {
+            return Err(forked(py));
+        }
+        if lock(&self.progress).iteration != self.number {
+            let reason = "another iteration of this loader has begun since".into();
+            return Err(to_exception(py, Error::Loader { reason }));
+        }
+        Ok(())
     }
 }
 
 impl Drop for LoaderIterator {
     fn drop(&mut self) {
-        // Workers may need the interpreter for a custom operation before they can be joined.
-        Python::attach(|py| py.detach(|| drop(lock(&self.running).take())));
+        // In a forked child the lock may be held by a thread that is gone.
+        if self.process == std::process::id() {
+            // Workers may need the interpreter for a custom operation before they can be joined.
+            Python::attach(|py| py.detach(|| drop(lock(&self.running).take())));
+        }
     }
 }
 
+fn forked(py: Python<'_>) -> PyErr {
+    let reason = "its threads did not survive the fork; make a new loader in the child process".into();
+    to_exception(py, Error::Loader { reason })
+}
+
+fn path_and_reason(sample: &Quarantined) -> (PathBuf, String) {
+    (sample.path.clone(), sample.reason.clone())
+}
+
 /// Iterations whose threads may still run.
-static LIVE: Mutex<Vec<Weak<RunningEpoch>>> = Mutex::new(Vec::new());
+static LIVE: Mutex<Vec<(u32, Weak<RunningEpoch>)>> = Mutex::new(Vec::new());
 
 fn register(running: &Running) {
     let mut live = lock(&LIVE);
-    live.retain(|other| other.strong_count() > 0);
-    live.push(Arc::downgrade(running));
+    live.retain(|(_, other)| other.strong_count() > 0);
+    live.push((std::process::id(), Arc::downgrade(running)));
 }
 
 /// Stops and joins all threads of all loaders; runs when the interpreter exits.
@@ -395,7 +435,8 @@ fn register(running: &Running) {
 pub fn close_loaders(py: Python<'_>) -> PyResult<()> {
     run_detached(py, || {
         let live: Vec<_> = lock(&LIVE).drain(..).collect();
-        live.iter().filter_map(Weak::upgrade).for_each(|running| drop(lock(&running).take()));
+        let ours = live.iter().filter(|(process, _)| *process == std::process::id());
+        ours.filter_map(|(_, running)| running.upgrade()).for_each(|running| drop(lock(&running).take()));
         Ok(())
     })
 }

@@ -13,6 +13,7 @@ use super::tiff::{self, TiffDecoder};
 use super::webp;
 use super::{ImageLimits, RgbImage};
 use crate::error::{DecodeError, Error};
+use crate::media_file::read_media_file;
 
 /// The path in an error about bytes that came from no file.
 const BYTES: &str = "<bytes>";
@@ -295,7 +296,9 @@ pub fn recompress_image_file(path: &Path, limits: &ImageLimits) -> Result<Vec<u8
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|error| Error::io(path, error))
+    let mut bytes = Vec::new();
+    read_media_file(path, &mut bytes)?;
+    Ok(bytes)
 }
 
 fn decode_named(path: &Path, bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, Error> {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -62,6 +62,8 @@ struct State<A: BatchAllocator> {
     /// The step of the front of `open`.
     front_step: usize,
     delivered_samples: usize,
+    /// Whether the epoch began before this pass, which then cannot tell whether all of its samples failed.
+    is_resumed: bool,
     failed_samples: usize,
     /// Failures of delivered batches that nobody has asked for yet.
     quarantined: Vec<Quarantined>,
@@ -104,9 +106,10 @@ impl<A: BatchAllocator> Epoch<A> {
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                open: VecDeque::with_capacity(settings.prefetch),
+                open: VecDeque::new(),
                 front_step: first_step,
                 delivered_samples: 0,
+                is_resumed: first_step > 0,
                 failed_samples: 0,
                 quarantined: Vec::new(),
                 first_failure: None,
@@ -164,10 +167,14 @@ impl<A: BatchAllocator> Epoch<A> {
                 return all_failed(&state).map_or(Ok(NextBatch::End), Err);
             }
             if state.open.front().is_some_and(|batch| batch.unfinished == 0) {
-                if let Some(ready) = shared.deliver(&mut state, &self.samples)? {
-                    return Ok(ready);
+                match shared.deliver(&mut state, &self.samples) {
+                    Ok(Some(ready)) => return Ok(ready),
+                    Ok(None) => continue,
+                    Err(error) => {
+                        shared.stop(&mut state);
+                        return Err(error);
+                    }
                 }
-                continue;
             }
             let Some(left) = deadline.checked_duration_since(Instant::now()) else {
                 return Ok(NextBatch::TimedOut);
@@ -225,9 +232,19 @@ impl<A: BatchAllocator> Drop for Epoch<A> {
     }
 }
 
+/// An augmentation that fails says nothing of the sample that it failed on.
+fn naming_sample(error: Error, path: &Path) -> Error {
+    match error {
+        Error::Augment { operation, reason } => {
+            Error::Augment { operation, reason: format!("{reason} (on {})", path.display()) }
+        }
+        other => other,
+    }
+}
+
 fn all_failed<A: BatchAllocator>(state: &State<A>) -> Option<Error> {
     let first = state.first_failure.as_ref()?;
-    if state.delivered_samples > 0 {
+    if state.delivered_samples > 0 || state.is_resumed {
         return None;
     }
     let count = state.failed_samples;
@@ -343,10 +360,11 @@ impl<A: BatchAllocator> Shared<A> {
         let is_finished = batch.unfinished == 0;
         if let Err((error, index, path)) = result {
             if is_sample_failure(&error) {
+                let is_undecodable = matches!(error, Error::Decode { .. });
                 let reason = sample_failure_reason(&error);
-                batch.failed.push((position, Quarantined { index, path, reason }));
+                batch.failed.push((position, Quarantined { index, path, reason, is_undecodable }));
             } else {
-                self.fail(&mut state, error);
+                self.fail(&mut state, naming_sample(error, &path));
             }
         }
         if is_finished && number == 0 {

@@ -1,12 +1,11 @@
 //! One image file to one slot: decode, preprocess, augment, flip, planes.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use super::SamplePipeline;
 use crate::augment::{AugmentScratch, AugmentTable, apply_plan, plan};
 use crate::error::{Error, Result};
+use crate::media_file::read_media_file;
 use crate::preprocess::{ImagePreprocess, ImageScratch};
 use crate::rng::RandomKey;
 
@@ -55,7 +54,7 @@ impl SamplePipeline for ImagePipeline {
 
     fn load(&self, path: &Path, key: RandomKey, scratch: &mut Self::Scratch, slot: &mut [u8]) -> Result<()> {
         let ImagePipelineScratch { file, pixels, image, augment } = scratch;
-        read_file(path, file)?;
+        read_media_file(path, file)?;
         pixels.resize(self.preprocess.output_bytes(), 0);
         self.preprocess.run(file, image, pixels).map_err(|reason| Error::decode(path, reason))?;
 
@@ -69,21 +68,6 @@ impl SamplePipeline for ImagePipeline {
         write_planes(pixels, width, flip, slot);
         Ok(())
     }
-}
-
-/// Reads a whole file into `bytes`. Opening a named pipe would wait for ever for somebody to write to it.
-fn read_file(path: &Path, bytes: &mut Vec<u8>) -> Result<()> {
-    let metadata = std::fs::metadata(path).map_err(|error| Error::io(path, error))?;
-    if !metadata.is_file() {
-        let kind = if metadata.is_dir() { "a directory" } else { "not a regular file" };
-        return Err(Error::io(path, std::io::Error::new(ErrorKind::InvalidInput, kind)));
-    }
-    bytes.clear();
-    bytes.reserve(metadata.len() as usize + 1);
-    File::open(path)
-        .and_then(|mut file| file.read_to_end(bytes))
-        .map(drop)
-        .map_err(|error| Error::io(path, error))
 }
 
 /// `[H, W, 3]` to `[3, H, W]`, mirrored from left to right on the way when `flip` is set.

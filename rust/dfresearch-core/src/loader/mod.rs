@@ -68,6 +68,8 @@ pub struct Quarantined {
     pub path: PathBuf,
     /// The reason, without the path.
     pub reason: String,
+    /// Whether the file was read and its content refused; a file that could not be read may come back.
+    pub is_undecodable: bool,
 }
 
 impl fmt::Display for Quarantined {
@@ -83,7 +85,7 @@ pub struct LoaderSettings {
     pub batch_size: usize,
     /// Whether the order is drawn anew every epoch.
     pub shuffle: bool,
-    /// Whether an incomplete last batch is left out.
+    /// Whether an incomplete last batch is left out, unless it is the only one.
     pub drop_last: bool,
     /// Threads that load samples.
     pub num_workers: usize,
@@ -96,6 +98,15 @@ pub struct LoaderSettings {
 }
 
 impl LoaderSettings {
+    /// Batches of an epoch in which this loader's share is `samples`.
+    pub fn steps(&self, samples: usize) -> usize {
+        if self.drop_last && samples >= self.batch_size {
+            samples / self.batch_size
+        } else {
+            samples.div_ceil(self.batch_size)
+        }
+    }
+
     /// Refuses settings under which no batch could ever be made.
     ///
     /// # Errors

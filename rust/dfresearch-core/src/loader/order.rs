@@ -47,9 +47,7 @@ impl EpochOrder {
         if world_size > 1 {
             indices = indices.into_iter().skip(rank).step_by(world_size).take(share).collect();
         }
-        let batch_size = settings.batch_size;
-        let steps = if settings.drop_last { share / batch_size } else { share.div_ceil(batch_size) };
-        Self { indices, batch_size, steps }
+        Self { indices, batch_size: settings.batch_size, steps: settings.steps(share) }
     }
 
     /// Batches of the epoch.
@@ -99,8 +97,13 @@ mod tests {
         #[test]
         fn drop_last_leaves_only_whole_batches(total in 0u32..300, batch in 1usize..40, seed: u64) {
             let order = EpochOrder::new(0..total, &settings(batch, true, seed, Shard::WHOLE), 0);
-            prop_assert_eq!(order.steps(), total as usize / batch);
-            prop_assert!((0..order.steps()).all(|step| order.batch(step).len() == batch));
+            let total = total as usize;
+            if total < batch {
+                prop_assert_eq!(order.batch(0).len(), total, "the only batch is not left out");
+            } else {
+                prop_assert_eq!(order.steps(), total / batch);
+                prop_assert!((0..order.steps()).all(|step| order.batch(step).len() == batch));
+            }
         }
 
         #[test]

@@ -178,18 +178,15 @@ fn stretch(
     resizer.resize(&source, &mut target, Some(&options)).map_err(|error| refused(error.to_string()))
 }
 
-/// A target size is at least one pixel and at most the largest side that an image may have.
+/// A target size is at least one pixel and at most what an image may have.
 fn check_size(size: (usize, usize)) -> Result<()> {
-    let largest = ImageLimits::default().max_side;
-    for side in [size.0, size.1] {
-        if side == 0 || side > largest {
-            return Err(Error::argument(
-                "size",
-                format!("({}, {}): each side is 1 to {largest} pixels (height, width)", size.0, size.1),
-            ));
-        }
+    let (height, width) = size;
+    if height == 0 || width == 0 {
+        let reason = format!("({height}, {width}): height and width are at least 1 pixel");
+        return Err(Error::argument("size", reason));
     }
-    Ok(())
+    let limits = ImageLimits::default();
+    limits.check(width, height).map_err(|reason| Error::argument("size", reason.to_string()))
 }
 
 #[cfg(test)]
