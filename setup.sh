@@ -7,6 +7,8 @@ required="pkg-config clang libclang-dev cmake nasm g++ python3-dev python3-venv 
 libavcodec-dev libavdevice-dev libavfilter-dev libavformat-dev libavutil-dev libswresample-dev libswscale-dev"
 photographs="lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 mate-backgrounds plasma-workspace-wallpapers"
 
+updated=""
+
 say() { printf 'setup: %s\n' "$*"; }
 
 missing_packages() {
@@ -22,8 +24,9 @@ apt_install() {
         sudo -n true 2>/dev/null || return 1
         as_root="sudo -n"
     fi
-    $as_root env DEBIAN_FRONTEND=noninteractive sh -c \
-        'apt-get -qq update && apt-get -qq install -y --no-install-recommends "$@"' apt_install "$@" >/dev/null
+    [ -n "$updated" ] || $as_root apt-get -qq update >/dev/null || return 1
+    updated=yes
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >/dev/null
 }
 
 if command -v apt-get >/dev/null; then
@@ -34,25 +37,31 @@ if command -v apt-get >/dev/null; then
         # shellcheck disable=SC2086
         apt_install $missing || {
             say "these system packages are missing and could not be installed here. Run this line, then start again:"
-            say "    sudo apt-get install -y $missing"
+            say "    sudo apt-get update && sudo apt-get install -y $missing"
             exit 1
         }
     fi
     # shellcheck disable=SC2086
     missing=$(missing_packages $photographs)
-    if [ -n "$missing" ]; then
-        say "installing photographs for the demo: $missing"
-        # shellcheck disable=SC2086
-        apt_install $missing ||
-            say "not installed; the demo has fewer photographs. To have them: sudo apt-get install -y $missing"
-    fi
+    # One by one: a distribution may lack one of them.
+    for package in $missing; do
+        say "installing photographs for the demo: $package"
+        apt_install "$package" ||
+            say "not installed; the demo has fewer photographs. To have them: sudo apt-get install -y $package"
+    done
 else
     for tool in pkg-config clang cmake nasm c++ ffmpeg; do
         command -v "$tool" >/dev/null || { say "$tool is missing: install it with your system's packages"; exit 1; }
     done
 fi
 
-command -v cargo >/dev/null || { say "cargo is missing: install Rust (rustup or your system's packages)"; exit 1; }
+rust_version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+command -v cargo >/dev/null || { say "cargo is missing: install Rust $rust_version or newer, for example by rustup"; exit 1; }
+found=$(cargo --version | cut -d' ' -f2)
+if [ "$(printf '%s\n' "$rust_version" "$found" | sort -V | head -n 1)" != "$rust_version" ]; then
+    say "cargo $found is too old: install Rust $rust_version or newer, for example by rustup"
+    exit 1
+fi
 
 uv=$(command -v uv || echo .tools/bin/uv)
 if [ ! -x "$uv" ]; then

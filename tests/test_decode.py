@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dfresearch_rs import DecodeError, decode_image, recompress_image
+from dfresearch_rs import ArgumentError, DecodeError, decode_image, recompress_image
 
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"]
 
@@ -43,6 +43,11 @@ def huge_headers() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
+def test_a_source_that_is_neither_path_nor_bytes_is_named():
+    with pytest.raises(ArgumentError, match="source: a path or bytes is expected, not .*int"):
+        decode_image(5)
+
+
 def test_a_path_a_string_and_bytes_give_the_same_array(tmp_path: Path, image_format: str) -> None:
     data = encoded(image_format)
     path = tmp_path / "image"

@@ -130,6 +130,16 @@ def test_a_state_of_another_loader_is_refused(samples):
         make_loader(samples, batch_size=4).load_state_dict(state)
 
 
+@pytest.mark.parametrize(
+    "other", [{"augment": 3}, {"augment": None}, {"size": (48, 48)}, {"mode": "stretch"}, {"recompress": False}]
+)
+def test_a_state_of_a_loader_that_makes_other_samples_is_refused(samples, other):
+    state = make_loader(samples, augment=2).state_dict()
+    make_loader(samples, augment=2).load_state_dict(state)
+    with pytest.raises(dfresearch_rs.ArgumentError, match="it was saved with ImagePreprocess"):
+        make_loader(samples, **({"augment": 2} | other)).load_state_dict(state)
+
+
 def test_ranks_share_an_epoch(samples):
     whole = torch.cat([inputs for inputs, _ in make_loader(samples, shuffle=True, batch_size=1)])
     shares = [

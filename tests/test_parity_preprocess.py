@@ -53,6 +53,13 @@ def test_stretch_is_within_one_of_pillow(height, width, size, seed):
     assert np.abs(ours.astype(int) - pillow.astype(int)).max() <= 1
 
 
+def test_a_size_may_be_a_list():
+    image = random_image(30, 40, seed=3)
+    np.testing.assert_array_equal(
+        dfresearch_rs.preprocess_image(image, [8, 16]), dfresearch_rs.preprocess_image(image, (8, 16))
+    )
+
+
 def test_an_array_that_is_not_contiguous_is_read_as_it_looks():
     image = random_image(90, 120, seed=2)
     flipped = image[::-1, ::2]

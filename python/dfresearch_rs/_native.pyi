@@ -41,7 +41,7 @@ def recompress_image(source: str | PathLike[str] | bytes) -> bytes:
     """
 
 def preprocess_image(
-    image: NDArray[np.uint8], size: tuple[int, int] = (224, 224), mode: str = "competition"
+    image: NDArray[np.uint8], size: Sequence[int] = (224, 224), mode: str = "competition"
 ) -> NDArray[np.uint8]:
     """Turn a decoded image ``[H, W, 3]`` into model input: ``uint8 [size[0], size[1], 3]``.
 
@@ -260,7 +260,7 @@ class Loader:
         *,
         modality: str,
         batch_size: int = 32,
-        size: tuple[int, int] = (224, 224),
+        size: Sequence[int] = (224, 224),
         mode: str = "competition",
         recompress: bool = True,
         augment: int | tuple[Mapping[int, Sequence[object]], int] | None = None,
@@ -308,7 +308,7 @@ class Loader:
         """Let the next iteration go on from a position; the loader must have been made with the same settings.
 
         Raises:
-            ArgumentError: the state is of a loader with other settings or samples.
+            ArgumentError: the state is of a loader with other settings or another number of samples.
         """
     @property
     def num_samples(self) -> int:

@@ -9,16 +9,30 @@ use numpy::PyArray3;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
-use crate::errors::run_detached;
+use crate::errors::{argument_error, run_detached};
 use crate::tensors::image_to_array;
 
 /// Where encoded media come from.
-#[derive(FromPyObject)]
 pub enum Source {
     /// The content of a file.
     Bytes(PyBackedBytes),
     /// A file.
     Path(PathBuf),
+}
+
+impl<'py> FromPyObject<'_, 'py> for Source {
+    type Error = PyErr;
+
+    fn extract(source: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(bytes) = source.extract() {
+            return Ok(Self::Bytes(bytes));
+        }
+        let refused = || {
+            let found = source.get_type().to_string();
+            argument_error(source.py(), "source", format!("a path or bytes is expected, not {found}"))
+        };
+        source.extract().map(Self::Path).map_err(|_| refused())
+    }
 }
 
 #[pyfunction]

@@ -90,7 +90,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Loader {
     #[new]
     #[pyo3(signature = (
-        samples, *, modality, batch_size = 32, size = (224, 224), mode = "competition", recompress = true,
+        samples, *, modality, batch_size = 32, size = [224, 224], mode = "competition", recompress = true,
         augment = None, shuffle = false, drop_last = false, num_workers = None, prefetch = DEFAULT_PREFETCH,
         seed = 42, epoch = 0, rank = 0, world_size = 1,
     ), text_signature = "(samples, *, modality, batch_size=32, size=(224, 224), mode='competition', recompress=True, \
@@ -101,7 +101,7 @@ impl Loader {
         samples: &Bound<'_, PyAny>,
         modality: &str,
         batch_size: usize,
-        size: (usize, usize),
+        size: [usize; 2],
         mode: &str,
         recompress: bool,
         augment: Option<&Bound<'_, PyAny>>,
@@ -125,7 +125,8 @@ impl Loader {
             settings.check()?;
             match modality.parse()? {
                 Modality::Image => {
-                    let preprocess = ImagePreprocess::new(size, mode.parse::<PreprocessMode>()?, recompress)?;
+                    let preprocess =
+                        ImagePreprocess::new(size.into(), mode.parse::<PreprocessMode>()?, recompress)?;
                     ImagePipeline::new(preprocess, augment)
                 }
                 other => Err(Error::argument("modality", format!("{other} is not loaded by this version"))),
@@ -135,7 +136,7 @@ impl Loader {
         Ok(Self {
             samples: list,
             pipeline: Arc::new(pipeline),
-            sample_shape: vec![3, size.0, size.1],
+            sample_shape: vec![3, size[0], size[1]],
             settings,
             progress: Arc::new(Mutex::new(progress)),
             running: Mutex::default(),
@@ -197,6 +198,7 @@ impl Loader {
         for (name, value) in self.identity() {
             state.set_item(name, value)?;
         }
+        state.set_item("pipeline", self.pipeline.describe())?;
         let progress = self.progress(py)?;
         state.set_item("epoch", progress.epoch)?;
         state.set_item("step", progress.step)?;
@@ -222,6 +224,11 @@ impl Loader {
                 let reason = format!("it was saved with {name} = {theirs}, this loader has {ours}");
                 return Err(argument_error(py, "state_dict", reason));
             }
+        }
+        let (theirs, ours): (String, _) = (entry("pipeline")?.extract()?, self.pipeline.describe());
+        if theirs != ours {
+            let reason = format!("it was saved with {theirs}, this loader has {ours}");
+            return Err(argument_error(py, "state_dict", reason));
         }
         let failed: Vec<(usize, String, bool)> = entry("quarantined")?.extract()?;
         let left_out: Option<usize> = entry("left_out")?.extract()?;
@@ -295,12 +302,10 @@ impl Loader {
     }
 
     /// What has to be the same for a saved position to mean the same batches.
-    fn identity(&self) -> [(&'static str, u64); 9] {
+    fn identity(&self) -> [(&'static str, u64); 7] {
         let LoaderSettings { batch_size, shuffle, drop_last, seed, shard, .. } = self.settings;
         [
             ("num_samples", self.samples.len() as u64),
-            ("height", self.sample_shape[1] as u64),
-            ("width", self.sample_shape[2] as u64),
             ("batch_size", batch_size as u64),
             ("shuffle", u64::from(shuffle)),
             ("drop_last", u64::from(drop_last)),

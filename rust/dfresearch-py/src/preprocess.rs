@@ -9,21 +9,21 @@ use crate::errors::run_detached;
 use crate::tensors::{image_from_array, image_to_array};
 
 #[pyfunction]
-#[pyo3(signature = (image, size = (224, 224), mode = "competition"),
+#[pyo3(signature = (image, size = [224, 224], mode = "competition"),
     text_signature = "(image, size=(224, 224), mode='competition')")]
 pub fn preprocess_image<'py>(
     py: Python<'py>,
     image: &Bound<'py, PyAny>,
-    size: (usize, usize),
+    size: [usize; 2],
     mode: &str,
 ) -> PyResult<Bound<'py, PyArray3<u8>>> {
-    let image = image_from_array(image)?;
+    let (image, size) = (image_from_array(image)?, size.into());
     let resized = run_detached(py, || {
         let settings = ImagePreprocess::new(size, mode.parse::<PreprocessMode>()?, false)?;
         let mut data = vec![0; settings.output_bytes()];
         resize_image(image.view(), size, settings.mode, &mut ResizeScratch::default(), &mut data)
             .map_err(|reason| Error::argument("image", reason.to_string()))?;
-        Ok(RgbImage { width: size.1, height: size.0, data })
+        Ok(RgbImage { width: settings.size.1, height: settings.size.0, data })
     })?;
     image_to_array(py, resized)
 }

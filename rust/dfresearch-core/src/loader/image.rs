@@ -39,6 +39,13 @@ impl ImagePipeline {
         }
         Ok(Self { preprocess, augment })
     }
+
+    /// In words, what happens to every image: two pipelines with the same description make the same slots, as long
+    /// as custom operations of one name do the same.
+    pub fn describe(&self) -> String {
+        let operations = self.augment.as_ref().and_then(|(table, level)| table.operations(*level).ok());
+        format!("{:?}, augmented by {operations:?}", self.preprocess)
+    }
 }
 
 impl SamplePipeline for ImagePipeline {
