@@ -43,11 +43,6 @@ def huge_headers() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
-def test_a_source_that_is_neither_path_nor_bytes_is_named():
-    with pytest.raises(ArgumentError, match="source: a path or bytes is expected, not .*int"):
-        decode_image(5)
-
-
 def test_a_path_a_string_and_bytes_give_the_same_array(tmp_path: Path, image_format: str) -> None:
     data = encoded(image_format)
     path = tmp_path / "image"
@@ -152,3 +147,8 @@ def test_only_jpeg_and_webp_are_saved_again(tmp_path: Path, image_format: str) -
     assert isinstance(stored, bytes)
     assert stored == recompress_image(data)
     assert (stored == data) == (image_format not in ("JPEG", "WEBP"))
+
+
+def test_a_source_that_is_neither_path_nor_bytes_is_named():
+    with pytest.raises(ArgumentError, match=r"source: a path or bytes is expected, not .*int"):
+        decode_image(5)
