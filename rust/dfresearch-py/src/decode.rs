@@ -6,10 +6,11 @@ use dfresearch_core::decode::{
     ImageLimits, decode_image_bytes, decode_image_file, recompress_image_bytes, recompress_image_file,
 };
 use numpy::PyArray3;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
-use crate::errors::{argument_error, run_detached};
+use crate::errors::run_detached;
 use crate::tensors::image_to_array;
 
 /// Where encoded media come from.
@@ -28,8 +29,8 @@ impl<'py> FromPyObject<'_, 'py> for Source {
             return Ok(Self::Bytes(bytes));
         }
         let refused = || {
-            let found = source.get_type().to_string();
-            argument_error(source.py(), "source", format!("a path or bytes is expected, not {found}"))
+            let found = source.get_type().name().map_or_else(|_| "this".into(), |name| name.to_string());
+            PyTypeError::new_err(format!("source: a path or bytes is expected, not {found}"))
         };
         source.extract().map(Self::Path).map_err(|_| refused())
     }
