@@ -29,7 +29,9 @@ deactivate
 
 echo "== maturin develop"
 source "$work/pip/bin/activate"
-maturin develop --release --quiet
+# maturin installs the dependency groups, which older pips do not know.
+pip install --quiet --upgrade "pip>=25.1"
+maturin develop --release >"$work/maturin.log" 2>&1 || { cat "$work/maturin.log"; exit 1; }
 check
 deactivate
 echo "installs by pip and by maturin"
