@@ -2,6 +2,9 @@
 //!
 //! Decoding equals Pillow's `Image.open(..).convert("RGB")` on every pixel, and refuses what Pillow refuses:
 //! truncated data are an error, any other warning of libjpeg passes. Orientation in EXIF is not applied.
+//!
+//! One difference is meant: an image of more than 100 scans is refused, as browsers do. Pillow has no such limit,
+//! and a file of a few kilobytes keeps it busy for minutes.
 
 use std::ffi::CStr;
 use std::ffi::{c_char, c_int, c_uchar};
@@ -231,6 +234,7 @@ type Job = unsafe extern "C" fn(*mut Codec, *mut Image) -> c_int;
 const STATUS_DONE: c_int = 0;
 const STATUS_TRUNCATED: c_int = 1;
 const STATUS_NO_MEMORY: c_int = 3;
+const STATUS_UNSUPPORTED: c_int = 4;
 
 #[allow(unsafe_code, reason = "the shim's functions; each is called in one place below")]
 unsafe extern "C" {
@@ -276,6 +280,7 @@ impl Handle {
         Err(match status {
             STATUS_TRUNCATED => DecodeError::Truncated { format: FORMAT, reason },
             STATUS_NO_MEMORY => DecodeError::OutOfMemory { bytes: image.pixel_bytes() },
+            STATUS_UNSUPPORTED => DecodeError::Unsupported { format: FORMAT, reason },
             _ => corrupt(reason),
         })
     }
