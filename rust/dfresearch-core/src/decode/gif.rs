@@ -55,6 +55,10 @@ pub(super) struct GifDecoder {
 }
 
 impl GifDecoder {
+    pub(super) fn scratch(&mut self) -> [&mut Vec<u8>; 2] {
+        [&mut self.codes, &mut self.indices]
+    }
+
     /// Decodes the first frame, on a canvas of the size of the screen, to `out`.
     pub(super) fn decode_rgb(
         &mut self,

@@ -5,6 +5,7 @@ use std::io::Write;
 use proptest::prelude::*;
 
 use super::*;
+use crate::decode::MAX_KEPT_BYTES;
 
 const LIMITS: ImageLimits = ImageLimits { max_side: 65_535, max_pixels: 178_956_970 };
 /// Small, so that a mutated header cannot make a test slow.
@@ -159,6 +160,22 @@ fn a_decoder_carries_nothing_over_from_one_image_to_the_next() {
     }
     assert!(decoder.decode(&files()[0][..60], &LIMITS, &mut image).is_err());
     assert_eq!(image, RgbImage::default());
+}
+
+#[test]
+fn the_memory_of_a_huge_image_is_given_back() {
+    let mut decoder = ImageDecoder::new();
+    let mut image = RgbImage::default();
+    for file in files() {
+        decoder.scratch().for_each(|buffer| *buffer = Vec::with_capacity(MAX_KEPT_BYTES + 1));
+        image.data = Vec::with_capacity(MAX_KEPT_BYTES + 1);
+        decoder.decode(&file, &LIMITS, &mut image).unwrap();
+        let capacities: Vec<_> = decoder.scratch().map(|buffer| buffer.capacity()).collect();
+        assert!(capacities.iter().all(|capacity| *capacity <= MAX_KEPT_BYTES), "{capacities:?}");
+        assert!(image.data.capacity() <= MAX_KEPT_BYTES);
+    }
+    decoder.decode(&files()[1], &LIMITS, &mut image).unwrap();
+    assert!(decoder.scratch().any(|buffer| buffer.capacity() > 0), "an ordinary buffer is kept");
 }
 
 #[test]

@@ -87,6 +87,16 @@ fn resize_buffer(buffer: &mut Vec<u8>, length: usize) -> Result<(), DecodeError>
     Ok(())
 }
 
+/// The largest buffer that is kept from one image to the next: 16 million pixels of four bytes.
+const MAX_KEPT_BYTES: usize = 64 << 20;
+
+/// Gives back the memory of a buffer that a single huge image needed.
+fn release_if_large(buffer: &mut Vec<u8>) {
+    if buffer.capacity() > MAX_KEPT_BYTES {
+        *buffer = Vec::new();
+    }
+}
+
 /// Makes room for exactly `additional` more bytes.
 fn reserve(buffer: &mut Vec<u8>, additional: usize) -> Result<(), DecodeError> {
     let bytes = buffer.len().saturating_add(additional);

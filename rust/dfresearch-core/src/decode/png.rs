@@ -77,6 +77,10 @@ pub(super) struct PngDecoder {
 }
 
 impl PngDecoder {
+    pub(super) fn scratch(&mut self) -> [&mut Vec<u8>; 1] {
+        [&mut self.samples]
+    }
+
     /// Decodes the image, or an animation's first frame, to `out`.
     pub(super) fn decode_rgb(
         &mut self,

@@ -63,6 +63,10 @@ pub(super) struct TiffDecoder {
 }
 
 impl TiffDecoder {
+    pub(super) fn scratch(&mut self) -> [&mut Vec<u8>; 3] {
+        [&mut self.chunk, &mut self.interleaved, &mut self.upright]
+    }
+
     /// Decodes the first page, turned as its orientation says, to `out`.
     pub(super) fn decode_rgb(
         &mut self,
