@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -147,3 +149,42 @@ def test_only_jpeg_and_webp_are_saved_again(tmp_path: Path, image_format: str) -
     assert isinstance(stored, bytes)
     assert stored == recompress_image(data)
     assert (stored == data) == (image_format not in ("JPEG", "WEBP"))
+
+
+DECODE_WITHOUT_MEMORY = """
+import pathlib, resource, sys
+from dfresearch_rs import DecodeError, decode_image
+
+small, *files = [pathlib.Path(path) for path in sys.argv[1:]]
+shape = decode_image(small).shape
+mapped = int(open("/proc/self/status").read().split("VmSize:")[1].split()[0]) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (mapped + 56 * 2**20, resource.RLIM_INFINITY))
+for file in files:
+    try:
+        print(file.name, decode_image(file).shape)
+    except DecodeError as error:
+        print(file.name, "out of memory" if "out of memory" in str(error) else error)
+    assert decode_image(small).shape == shape
+"""
+
+
+def test_memory_that_runs_out_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    def save(name: str, side: int, mode: str = "RGB", **options: object) -> Path:
+        # Flat, so that the file is small and nothing but the pixels takes memory.
+        Image.new(mode, (side, side), 7).save(tmp_path / name, **options)
+        return tmp_path / name
+
+    files = [
+        save("small.png", 8),
+        *[save(name, 6000) for name in ("image.jpg", "image.png", "image.webp", "image.gif")],
+        save("image.bmp", 6000, "L"),
+        save("image.tif", 6000, compression="tiff_lzw"),
+        # The pixels of these fit, what the decoder works in does not.
+        save("progressive.jpg", 3500, progressive=True, subsampling=0),
+        save("turned.tif", 3500, compression="tiff_lzw", tiffinfo={274: 3}),
+        save("alpha.png", 3500, "RGBA"),
+    ]
+    command = [sys.executable, "-c", DECODE_WITHOUT_MEMORY, *map(str, files)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.splitlines() == [f"{file.name} out of memory" for file in files[1:]]

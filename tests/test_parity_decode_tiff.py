@@ -204,3 +204,35 @@ def pillow_tiffs() -> dict[str, bytes]:
 @pytest.mark.parametrize("name", pillow_tiffs())
 def test_tiff_that_pillow_writes(name):
     assert_same(pillow_tiffs()[name])
+
+
+def jpeg(width: int, height: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(noise(3, height, width)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+# Width, height, rows of a strip or a square tile's side, the JPEGs' sizes, whether Pillow reads it.
+JPEG_CHUNKS = {
+    "strips": (20, 20, 8, False, [(20, 8), (20, 8), (20, 4)], True),
+    "a last strip as high as the others": (20, 20, 8, False, [(20, 8), (20, 8), (20, 8)], True),
+    "a last strip higher than the others": (20, 20, 8, False, [(20, 8), (20, 8), (20, 30)], True),
+    "a higher strip": (20, 20, 8, False, [(20, 9), (20, 8), (20, 4)], False),
+    "a wider strip": (20, 20, 8, False, [(20, 8), (21, 8), (20, 4)], False),
+    "a wider last strip": (20, 20, 8, False, [(20, 8), (20, 8), (21, 8)], False),
+    "tiles": (20, 20, 16, True, [(16, 16)] * 4, True),
+    "a higher tile": (20, 20, 16, True, [(16, 16), (16, 24), (16, 16), (16, 16)], False),
+    "a higher last tile": (20, 20, 16, True, [(16, 16), (16, 16), (16, 16), (16, 24)], False),
+    "a wider tile": (20, 20, 16, True, [(24, 16), (16, 16), (16, 16), (16, 16)], False),
+    "tiles of a large image": (32, 16, 16, True, [(400, 400)] * 2, False),
+}
+
+
+@pytest.mark.parametrize("name", JPEG_CHUNKS)
+def test_jpeg_that_is_larger_than_its_chunk(name):
+    width, height, side, tiled, sizes, is_read = JPEG_CHUNKS[name]
+    tags = {256: [width], 257: [height], 258: [8], 259: [7], 262: [1]}
+    tags |= {322: [side], 323: [side]} if tiled else {278: [side]}
+    data = tiff_file({tag: ("I", value) for tag, value in tags.items()}, [jpeg(*size) for size in sizes], tiled=tiled)
+    assert (pillow_rgb(data) is not None) == is_read
+    assert_same_or_both_refuse(data)

@@ -177,6 +177,22 @@ def test_multi_picture_format() -> None:
     assert assert_as_pillow(file.getvalue())
 
 
+def test_scans_without_end() -> None:
+    data = encode("L", picture(40, 30, 1, seed=10), progressive=True)
+    start = data.rindex(b"\xff\xda")
+    scan = data[start : start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")]
+
+    def with_scans(count: int) -> bytes:
+        return data[:-2] + scan * (count - data.count(b"\xff\xda")) + data[-2:]
+
+    assert assert_as_pillow(with_scans(100))
+    # Pillow has no limit.
+    assert pillow(with_scans(101)) is not None
+    for read in (decode_image, recompress_image):
+        with pytest.raises(DecodeError, match="unsupported JPEG: more than 100 scans"):
+            read(with_scans(101))
+
+
 def test_header_beyond_the_pixel_limit() -> None:
     data = bytearray(encode("RGB", picture(16, 16, 3, seed=9)))
     at = frame_header(bytes(data))

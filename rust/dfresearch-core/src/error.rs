@@ -167,4 +167,11 @@ pub enum DecodeError {
         /// The limit that was passed, in words.
         limit: String,
     },
+
+    /// The machine has no memory left for the pixels; the content itself may be sound.
+    #[error("out of memory: no {bytes} bytes to decode it in; use fewer workers or a lower limit of pixels")]
+    OutOfMemory {
+        /// The size in bytes of the buffer that could not be had, or of the pixels that did not fit.
+        bytes: usize,
+    },
 }

@@ -225,7 +225,7 @@ fn score_values(
 ///
 /// Deliberately without a floor under its factors: an MCC of -1 scores 0.
 pub fn documented_score(mcc: f64, brier: f64, exponents: Exponents) -> f64 {
-    (((mcc + 1.0) / 2.0).powf(exponents.alpha) * (1.0 - brier).powf(exponents.beta)).sqrt()
+    (((mcc + 1.0) / 2.0).powf(exponents.alpha) * (1.0 - brier).max(0.0).powf(exponents.beta)).sqrt()
 }
 
 /// The live formula: `sqrt(max(1e-12, ((mcc + 1) / 2)^1.2 * max(0, (0.25 - brier) / 0.25)^1.8))`,

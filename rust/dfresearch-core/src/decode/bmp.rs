@@ -3,7 +3,7 @@
 //! Written here because no reader agrees with Pillow on every kind of BMP: which alpha layouts count, what a
 //! grey palette turns into, and where a run-length code goes when it passes the end of its row.
 
-use super::{ImageLimits, RgbImage};
+use super::{ImageLimits, RgbImage, reserve, resize_image};
 use crate::error::DecodeError;
 
 const FORMAT: &str = "BMP";
@@ -24,6 +24,8 @@ const BIT_FIELDS: u32 = 3;
 const END_OF_ROW: u8 = 0;
 const END_OF_IMAGE: u8 = 1;
 const MOVE: u8 = 2;
+/// The most pixels that one run-length code stands for.
+const MAX_RUN_PIXELS: usize = 255;
 /// Above this Pillow refuses, although only 256 can be indexed.
 const MAX_COLOUR_COUNT: usize = 65_536;
 
@@ -117,8 +119,7 @@ pub(super) fn decode_rgb(bytes: &[u8], limits: &ImageLimits, out: &mut RgbImage)
     let stored = bytes.get(data_offset..).unwrap_or_default();
     let run_length = matches!(header.compression, RLE8 | RLE4);
 
-    (out.width, out.height) = (header.width, header.height);
-    out.data.resize(header.width * header.height * 3, 0);
+    resize_image(out, header.width, header.height)?;
     if run_length {
         let indices = expand_runs(stored, data_offset, &header)?;
         return fill_rows(&row, &indices, header.width, header.top_down, out);
@@ -277,7 +278,9 @@ fn data_offset(header: &Header) -> usize {
 fn expand_runs(codes: &[u8], data_offset: usize, header: &Header) -> Result<Vec<u8>, DecodeError> {
     let (width, four_bits) = (header.width, header.compression == RLE4);
     let pixel_count = width * header.height;
-    let mut indices = Vec::with_capacity(pixel_count);
+    let mut indices = Vec::new();
+    // The last code may go on behind the last pixel.
+    reserve(&mut indices, pixel_count + MAX_RUN_PIXELS)?;
     let mut position = 0;
     // The column as Pillow counts it: it goes on past the end of a row until a code says otherwise.
     let mut column = 0;
@@ -294,7 +297,8 @@ fn expand_runs(codes: &[u8], data_offset: usize, header: &Header) -> Result<Vec<
                 // Pillow reads the offsets behind two bytes that it drops.
                 let Some(&[_, _, right, up]) = codes.get(position..position + 4) else { break };
                 position += 4;
-                indices.resize(indices.len() + usize::from(right) + usize::from(up) * width, 0);
+                let target = indices.len() + usize::from(right) + usize::from(up) * width;
+                indices.resize(target.min(pixel_count), 0);
                 column = indices.len() % width;
             }
             (0, literal_count) => {

@@ -8,7 +8,7 @@
 
 use weezl::{BitOrder, LzwStatus};
 
-use super::{ImageLimits, RgbImage};
+use super::{ImageLimits, RgbImage, resize_buffer, resize_image};
 use crate::error::DecodeError;
 
 const FORMAT: &str = "GIF";
@@ -55,6 +55,10 @@ pub(super) struct GifDecoder {
 }
 
 impl GifDecoder {
+    pub(super) fn scratch(&mut self) -> [&mut Vec<u8>; 2] {
+        [&mut self.codes, &mut self.indices]
+    }
+
     /// Decodes the first frame, on a canvas of the size of the screen, to `out`.
     pub(super) fn decode_rgb(
         &mut self,
@@ -63,13 +67,12 @@ impl GifDecoder {
         out: &mut RgbImage,
     ) -> Result<(), DecodeError> {
         let frame = first_frame(bytes, limits)?;
-        self.indices.resize(frame.frame_width * frame.frame_height, 0);
+        resize_buffer(&mut self.indices, frame.frame_width * frame.frame_height)?;
         self.expand(&frame)?;
 
         let colours = colours(frame.palette);
         let FirstFrame { width, height, left, top, frame_width, frame_height, .. } = frame;
-        (out.width, out.height) = (width, height);
-        out.data.resize(width * height * 3, 0);
+        resize_image(out, width, height)?;
         if (frame_width, frame_height) != (width, height) {
             // Around a frame that does not fill the canvas lies its transparent colour, or else the first one.
             let around = colours[usize::from(frame.transparent.unwrap_or(0))];
@@ -92,6 +95,8 @@ impl GifDecoder {
         self.codes.clear();
         let mut blocks = frame.blocks;
         while let Some((block, rest)) = next_block(blocks) {
+            let bytes = self.codes.len() + block.len();
+            self.codes.try_reserve(block.len()).map_err(|_| DecodeError::OutOfMemory { bytes })?;
             self.codes.extend_from_slice(block);
             blocks = rest;
         }

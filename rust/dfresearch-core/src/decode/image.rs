@@ -11,7 +11,7 @@ use super::jpeg_header::JpegHeader;
 use super::png::{self, PngDecoder};
 use super::tiff::{self, TiffDecoder};
 use super::webp;
-use super::{ImageLimits, RgbImage};
+use super::{ImageLimits, RgbImage, release_if_large};
 use crate::error::{DecodeError, Error};
 use crate::media_file::read_media_file;
 
@@ -134,6 +134,8 @@ fn describe(bytes: &[u8]) -> String {
 }
 
 /// Decodes image files one after the other; keeps codecs and buffers between them. One per thread.
+///
+/// Buffers of more than 64 MiB are given back: the caller's with the next image, those in between at once.
 #[derive(Debug, Default)]
 pub struct ImageDecoder {
     jpeg: JpegCodec,
@@ -148,7 +150,7 @@ impl ImageDecoder {
         Self::default()
     }
 
-    /// Decodes an image file's bytes; `out` gets the size and pixels, and keeps its memory from call to call.
+    /// Decodes an image file's bytes; `out` gets the size and pixels, and keeps up to 64 MiB from call to call.
     ///
     /// # Errors
     /// A [`DecodeError`] if Pillow refuses the bytes, if the size is over the limits, or if the image is of a
@@ -170,6 +172,7 @@ impl ImageDecoder {
         limits: &ImageLimits,
         out: &mut RgbImage,
     ) -> Result<(), DecodeError> {
+        release_if_large(&mut out.data);
         let decoded = ImageFormat::sniff(bytes).and_then(|format| match format {
             ImageFormat::Jpeg => self.jpeg.decode_rgb(bytes, limits, out),
             ImageFormat::Png => self.png.decode_rgb(bytes, limits, out),
@@ -182,7 +185,12 @@ impl ImageDecoder {
             (out.width, out.height) = (0, 0);
             out.data.clear();
         }
+        self.scratch().for_each(release_if_large);
         decoded
+    }
+
+    fn scratch(&mut self) -> impl Iterator<Item = &mut Vec<u8>> {
+        self.png.scratch().into_iter().chain(self.gif.scratch()).chain(self.tiff.scratch())
     }
 
     /// Decodes what the competition would have stored: like decoding [`Self::recompress`]'s bytes, without making
@@ -196,6 +204,7 @@ impl ImageDecoder {
         limits: &ImageLimits,
         out: &mut RgbImage,
     ) -> Result<(), DecodeError> {
+        release_if_large(&mut out.data);
         match ImageFormat::sniff(bytes)? {
             ImageFormat::Jpeg => self.jpeg.recompress_decode_rgb(bytes, limits, out),
             ImageFormat::WebP => webp::recompress_decode_rgb(bytes, limits, out),

@@ -5,6 +5,7 @@ use std::io::Write;
 use proptest::prelude::*;
 
 use super::*;
+use crate::decode::MAX_KEPT_BYTES;
 
 const LIMITS: ImageLimits = ImageLimits { max_side: 65_535, max_pixels: 178_956_970 };
 /// Small, so that a mutated header cannot make a test slow.
@@ -126,6 +127,30 @@ fn a_huge_header_is_refused_before_anything_is_allocated() {
 }
 
 #[test]
+fn memory_that_cannot_be_had_is_an_error_and_no_abort() {
+    let unlimited = ImageLimits { max_side: usize::MAX, max_pixels: usize::MAX };
+    // 420 terabytes of pixels: more than a process can address.
+    let (width, height) = (1_u32 << 24, 1_u32 << 23);
+    let [mut png, mut bmp, mut run_lengths] = [files().swap_remove(0), bmp_file(9, 7), bmp_file(9, 7)];
+    png[16..24].copy_from_slice(&[width.to_be_bytes(), height.to_be_bytes()].concat());
+    let checksum = crc32fast::hash(&png[12..29]);
+    png[29..33].copy_from_slice(&checksum.to_be_bytes());
+    bmp[18..26].copy_from_slice(&[width.to_le_bytes(), height.to_le_bytes()].concat());
+    run_lengths[18..26].copy_from_slice(&bmp[18..26]);
+    run_lengths[28..31].copy_from_slice(&[8, 0, 1]);
+    let mut tiff = files().swap_remove(5);
+    for (tag, size) in [(256_u16, width), (257, height), (278, height)] {
+        let entry = [&tag.to_le_bytes()[..], &[4, 0, 1, 0, 0, 0]].concat();
+        let place = tiff.windows(8).position(|window| window == entry).unwrap() + 8;
+        tiff[place..place + 4].copy_from_slice(&size.to_le_bytes());
+    }
+    for file in [png, bmp, run_lengths, tiff] {
+        let error = decoded(&file, &unlimited).unwrap_err();
+        assert_eq!(error, DecodeError::OutOfMemory { bytes: 3 << 47 });
+    }
+}
+
+#[test]
 fn a_decoder_carries_nothing_over_from_one_image_to_the_next() {
     let mut decoder = ImageDecoder::new();
     let mut image = RgbImage::default();
@@ -135,6 +160,22 @@ fn a_decoder_carries_nothing_over_from_one_image_to_the_next() {
     }
     assert!(decoder.decode(&files()[0][..60], &LIMITS, &mut image).is_err());
     assert_eq!(image, RgbImage::default());
+}
+
+#[test]
+fn the_memory_of_a_huge_image_is_given_back() {
+    let mut decoder = ImageDecoder::new();
+    let mut image = RgbImage::default();
+    for file in files() {
+        decoder.scratch().for_each(|buffer| *buffer = Vec::with_capacity(MAX_KEPT_BYTES + 1));
+        image.data = Vec::with_capacity(MAX_KEPT_BYTES + 1);
+        decoder.decode(&file, &LIMITS, &mut image).unwrap();
+        let capacities: Vec<_> = decoder.scratch().map(|buffer| buffer.capacity()).collect();
+        assert!(capacities.iter().all(|capacity| *capacity <= MAX_KEPT_BYTES), "{capacities:?}");
+        assert!(image.data.capacity() <= MAX_KEPT_BYTES);
+    }
+    decoder.decode(&files()[1], &LIMITS, &mut image).unwrap();
+    assert!(decoder.scratch().any(|buffer| buffer.capacity() > 0), "an ordinary buffer is kept");
 }
 
 #[test]

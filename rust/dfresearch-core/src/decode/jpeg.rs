@@ -2,6 +2,9 @@
 //!
 //! Decoding equals Pillow's `Image.open(..).convert("RGB")` on every pixel, and refuses what Pillow refuses:
 //! truncated data are an error, any other warning of libjpeg passes. Orientation in EXIF is not applied.
+//!
+//! One difference is meant: an image of more than 100 scans is refused, as browsers do. Pillow has no such limit,
+//! and a file of a few kilobytes keeps it busy for minutes.
 
 use std::ffi::CStr;
 use std::ffi::{c_char, c_int, c_uchar};
@@ -11,13 +14,16 @@ use std::ptr::{self, NonNull};
 use turbojpeg_sys as _;
 
 use crate::decode::jpeg_header::JpegHeader;
-use crate::decode::{ImageLimits, RgbImage};
+use crate::decode::{ImageLimits, RgbImage, reserve};
 use crate::error::DecodeError;
 
 const FORMAT: &str = "JPEG";
 
 /// The largest side that libjpeg writes, `JPEG_MAX_DIMENSION`.
 const MAX_ENCODED_SIDE: usize = 65_500;
+
+/// About what the shim allocates for a codec without buffers.
+const CODEC_BYTES: usize = 4096;
 
 /// libjpeg's own quality, which is Pillow's: 75.
 const DEFAULT_QUALITY: c_int = -1;
@@ -132,7 +138,7 @@ impl JpegCodec {
         out.data.clear();
         let header = JpegHeader::read(bytes, limits)?;
         let length = header.width * header.height * 3;
-        out.data.try_reserve_exact(length).map_err(|_| no_memory(length))?;
+        reserve(&mut out.data, length)?;
         let mut image = Image { rgb: out.data.as_mut_ptr(), ..Image::encoded(bytes, &header) };
         self.handle()?.run(job, &mut image)?;
         // SAFETY: `length` bytes are reserved, and a job that succeeds has written every row of the image.
@@ -150,10 +156,6 @@ impl JpegCodec {
             empty => Ok(empty.insert(Handle::create()?)),
         }
     }
-}
-
-fn no_memory(length: usize) -> DecodeError {
-    DecodeError::Unsupported { format: FORMAT, reason: format!("no memory for {length} bytes") }
 }
 
 fn corrupt(reason: String) -> DecodeError {
@@ -192,6 +194,11 @@ impl Image {
         }
     }
 
+    /// Bytes of the pixels in the image's own components.
+    fn pixel_bytes(&self) -> usize {
+        self.width as usize * self.height as usize * self.components.unsigned_abs() as usize
+    }
+
     fn pixels(length: usize, width: usize, height: usize, quality: u8) -> Result<Self, DecodeError> {
         if width.min(height) == 0 || width.max(height) > MAX_ENCODED_SIDE {
             return Err(corrupt(format!(
@@ -227,6 +234,7 @@ type Job = unsafe extern "C" fn(*mut Codec, *mut Image) -> c_int;
 const STATUS_DONE: c_int = 0;
 const STATUS_TRUNCATED: c_int = 1;
 const STATUS_NO_MEMORY: c_int = 3;
+const STATUS_UNSUPPORTED: c_int = 4;
 
 #[allow(unsafe_code, reason = "the shim's functions; each is called in one place below")]
 unsafe extern "C" {
@@ -253,7 +261,9 @@ unsafe impl Send for Handle {}
 impl Handle {
     fn create() -> Result<Self, DecodeError> {
         // SAFETY: no preconditions; null is checked.
-        NonNull::new(unsafe { dfresearch_jpeg_create() }).map(Self).ok_or_else(|| no_memory(0))
+        NonNull::new(unsafe { dfresearch_jpeg_create() })
+            .map(Self)
+            .ok_or(DecodeError::OutOfMemory { bytes: CODEC_BYTES })
     }
 
     /// The image's pointers must be valid for what `job` reads and writes, as its size and components say.
@@ -269,7 +279,8 @@ impl Handle {
         let reason = message.to_string_lossy().into_owned();
         Err(match status {
             STATUS_TRUNCATED => DecodeError::Truncated { format: FORMAT, reason },
-            STATUS_NO_MEMORY => DecodeError::Unsupported { format: FORMAT, reason },
+            STATUS_NO_MEMORY => DecodeError::OutOfMemory { bytes: image.pixel_bytes() },
+            STATUS_UNSUPPORTED => DecodeError::Unsupported { format: FORMAT, reason },
             _ => corrupt(reason),
         })
     }

@@ -37,16 +37,20 @@ struct jpeg_entropy_decoder {
 };
 
 /* What a call returns; jpeg.rs mirrors the values. */
-enum status { STATUS_DONE = 0, STATUS_TRUNCATED = 1, STATUS_CORRUPT = 2, STATUS_NO_MEMORY = 3 };
+enum status { STATUS_DONE = 0, STATUS_TRUNCATED = 1, STATUS_CORRUPT = 2, STATUS_NO_MEMORY = 3, STATUS_UNSUPPORTED = 4 };
 
 /* Rows handed to the library at once: the height of a 4:2:0 row of blocks. */
 #define STRIP_ROWS 16
 #define FIRST_OUTPUT_CAPACITY ((size_t)1 << 16)
 #define INPUT_STEP ((size_t)1 << 16)
 
+/* A scan of a few bytes makes the decoder pass over the whole image. Encoders write some ten of them. */
+#define MAX_SCANS 100
+
 struct codec {
   struct jpeg_decompress_struct reader;
   struct jpeg_source_mgr reader_source;
+  struct jpeg_progress_mgr reader_progress;
   struct jpeg_compress_struct writer;
   struct jpeg_destination_mgr writer_destination;
   struct jpeg_decompress_struct echo;
@@ -171,10 +175,20 @@ static void create_reader(struct codec *codec, struct jpeg_decompress_struct *re
   reader->src = source;
 }
 
+static void on_reader_progress(j_common_ptr reader) {
+  struct codec *codec = reader->client_data;
+  if (codec->reader.input_scan_number <= MAX_SCANS) return;
+  char message[JMSG_LENGTH_MAX];
+  snprintf(message, sizeof message, "more than %d scans", MAX_SCANS);
+  fail(codec, STATUS_UNSUPPORTED, message);
+}
+
 /* Opens the input image and holds it against the size that the caller has allocated for. */
 static void open_input(struct codec *codec, const struct image *image, J_COLOR_SPACE space) {
   struct jpeg_decompress_struct *reader = &codec->reader;
   create_reader(codec, reader, &codec->reader_source, image->bytes, 0);
+  codec->reader_progress.progress_monitor = on_reader_progress;
+  reader->progress = &codec->reader_progress;
   codec->hidden = image->length;
   codec->skip = 0;
   for (int header = JPEG_SUSPENDED; header != JPEG_HEADER_OK;) {

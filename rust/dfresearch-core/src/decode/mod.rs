@@ -70,3 +70,35 @@ pub struct RgbImage {
     /// `height * width * 3` bytes, `[H, W, 3]`.
     pub data: Vec<u8>,
 }
+
+/// Makes an image `width` x `height` pixels large. New pixels are black, those that were there stay.
+fn resize_image(image: &mut RgbImage, width: usize, height: usize) -> Result<(), DecodeError> {
+    let length = width.checked_mul(height).and_then(|pixels| pixels.checked_mul(3)).unwrap_or(usize::MAX);
+    resize_buffer(&mut image.data, length)?;
+    (image.width, image.height) = (width, height);
+    Ok(())
+}
+
+/// Makes a buffer `length` bytes long, with zeros for what is new; a buffer that cannot be had is an error of the
+/// machine's, and no abort.
+fn resize_buffer(buffer: &mut Vec<u8>, length: usize) -> Result<(), DecodeError> {
+    reserve(buffer, length.saturating_sub(buffer.len()))?;
+    buffer.resize(length, 0);
+    Ok(())
+}
+
+/// The largest buffer that is kept from one image to the next: 16 million pixels of four bytes.
+const MAX_KEPT_BYTES: usize = 64 << 20;
+
+/// Gives back the memory of a buffer that a single huge image needed.
+fn release_if_large(buffer: &mut Vec<u8>) {
+    if buffer.capacity() > MAX_KEPT_BYTES {
+        *buffer = Vec::new();
+    }
+}
+
+/// Makes room for exactly `additional` more bytes.
+fn reserve(buffer: &mut Vec<u8>, additional: usize) -> Result<(), DecodeError> {
+    let bytes = buffer.len().saturating_add(additional);
+    buffer.try_reserve_exact(additional).map_err(|_| DecodeError::OutOfMemory { bytes })
+}

@@ -17,7 +17,7 @@
 
 use std::io::{self, BufRead, Read, Seek};
 
-use super::{ImageLimits, RgbImage};
+use super::{ImageLimits, RgbImage, resize_buffer, resize_image};
 use crate::error::DecodeError;
 
 const FORMAT: &str = "PNG";
@@ -77,6 +77,10 @@ pub(super) struct PngDecoder {
 }
 
 impl PngDecoder {
+    pub(super) fn scratch(&mut self) -> [&mut Vec<u8>; 1] {
+        [&mut self.samples]
+    }
+
     /// Decodes the image, or an animation's first frame, to `out`.
     pub(super) fn decode_rgb(
         &mut self,
@@ -91,8 +95,7 @@ impl PngDecoder {
         if !whole && chunks.header.interlaced {
             return Err(unsupported("an interlaced animation whose first frame is smaller than its canvas"));
         }
-        (out.width, out.height) = (width, height);
-        out.data.resize(width * height * 3, 0);
+        resize_image(out, width, height)?;
         if whole && layout == Layout::Rgb && bit_depth == 8 {
             return decode_samples(&chunks, &mut out.data);
         }
@@ -102,7 +105,7 @@ impl PngDecoder {
             // The crate sets the bits of pixels that share a byte one by one, and clears none.
             self.samples.clear();
         }
-        self.samples.resize(row_bytes * region_height, 0);
+        resize_buffer(&mut self.samples, row_bytes * region_height)?;
         decode_samples(&chunks, &mut self.samples)?;
         let colours = match layout {
             Layout::Palette => palette_colours(chunks.palette),

@@ -21,7 +21,7 @@ use self::chunk::ChunkReader;
 use self::orientation::Orientation;
 use self::pixels::Pixels;
 use super::jpeg::JpegCodec;
-use super::{ImageLimits, RgbImage};
+use super::{ImageLimits, RgbImage, resize_buffer, resize_image};
 use crate::error::DecodeError;
 
 const FORMAT: &str = "TIFF";
@@ -63,6 +63,10 @@ pub(super) struct TiffDecoder {
 }
 
 impl TiffDecoder {
+    pub(super) fn scratch(&mut self) -> [&mut Vec<u8>; 3] {
+        [&mut self.chunk, &mut self.interleaved, &mut self.upright]
+    }
+
     /// Decodes the first page, turned as its orientation says, to `out`.
     pub(super) fn decode_rgb(
         &mut self,
@@ -75,8 +79,7 @@ impl TiffDecoder {
         let pixels = Pixels::of(&directory)?;
         let mut reader = ChunkReader::new(bytes, &directory, limits, jpeg)?;
         let Directory { width, height, chunk_width, chunk_height, .. } = directory;
-        (out.width, out.height) = (width, height);
-        out.data.resize(width * height * 3, 0);
+        resize_image(out, width, height)?;
 
         let row_bytes = directory.chunk_row_bytes();
         let planes = if directory.planar { directory.samples } else { 1 };
@@ -92,11 +95,11 @@ impl TiffDecoder {
                     continue;
                 }
                 if directory.planar {
-                    self.interleaved.resize(row_bytes * planes * stored_rows, 0);
+                    resize_buffer(&mut self.interleaved, row_bytes * planes * stored_rows)?;
                     let sample_bytes = usize::from(directory.bits / 8);
                     for plane in 0..planes {
                         let plane_chunk = chunk_index + plane * (directory.chunk_offsets.len() / planes);
-                        self.chunk.resize(row_bytes * stored_rows, 0);
+                        resize_buffer(&mut self.chunk, row_bytes * stored_rows)?;
                         reader.read(plane_chunk, &mut self.chunk)?;
                         let targets = self.interleaved.chunks_exact_mut(sample_bytes * planes);
                         for (target, sample) in targets.zip(self.chunk.chunks_exact(sample_bytes)) {
@@ -104,7 +107,7 @@ impl TiffDecoder {
                         }
                     }
                 } else {
-                    self.interleaved.resize(row_bytes * stored_rows, 0);
+                    resize_buffer(&mut self.interleaved, row_bytes * stored_rows)?;
                     reader.read(chunk_index, &mut self.interleaved)?;
                 }
                 let stored = self.interleaved.chunks_exact(row_bytes * planes);
@@ -114,8 +117,7 @@ impl TiffDecoder {
                 chunk_index += 1;
             }
         }
-        directory.orientation.apply(out, &mut self.upright);
-        Ok(())
+        directory.orientation.apply(out, &mut self.upright)
     }
 }
 

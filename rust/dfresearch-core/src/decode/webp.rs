@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use libwebp_sys as libwebp;
 
-use crate::decode::{ImageLimits, RgbImage};
+use crate::decode::{ImageLimits, RgbImage, reserve};
 use crate::error::DecodeError;
 
 const FORMAT: &str = "WebP";
@@ -130,8 +130,9 @@ fn refused(bytes: &[u8], reason: &str) -> DecodeError {
     DecodeError::Corrupt { format: FORMAT, reason: reason.to_owned() }
 }
 
-fn no_memory(length: usize) -> DecodeError {
-    DecodeError::Unsupported { format: FORMAT, reason: format!("no memory for {length} bytes") }
+/// libwebp counts in 32 bits with a sign; limits far beyond the default ones are needed to get here.
+fn too_wide(bytes: usize) -> DecodeError {
+    DecodeError::Unsupported { format: FORMAT, reason: format!("rows of {bytes} bytes") }
 }
 
 /// The parsed container; libwebp refuses to make one of an incomplete file, as Pillow does.
@@ -178,7 +179,7 @@ fn decode_frame(bytes: &[u8], header: &Header, layout: Pixels, out: &mut Vec<u8>
     let stride = header.width * layout.bytes();
     let length = stride * header.height;
     out.clear();
-    out.try_reserve_exact(length).map_err(|_| no_memory(length))?;
+    reserve(out, length)?;
     let canvas = &mut out.spare_capacity_mut()[..length];
     if (width, height) != (header.width, header.height) {
         canvas.fill(MaybeUninit::new(0));
@@ -197,7 +198,7 @@ fn decode_frame(bytes: &[u8], header: &Header, layout: Pixels, out: &mut Vec<u8>
         config.output.is_external_memory = 1;
         config.output.u.RGBA = libwebp::WebPRGBABuffer {
             rgba: target.as_mut_ptr().cast(),
-            stride: i32::try_from(stride).map_err(|_| no_memory(length))?,
+            stride: i32::try_from(stride).map_err(|_| too_wide(stride))?,
             size: target.len(),
         };
         libwebp::WebPDecode(fragment.as_ptr(), fragment.len(), &mut config)
@@ -208,7 +209,7 @@ fn decode_frame(bytes: &[u8], header: &Header, layout: Pixels, out: &mut Vec<u8>
             unsafe { out.set_len(length) };
             Ok(())
         }
-        libwebp::VP8StatusCode::VP8_STATUS_OUT_OF_MEMORY => Err(no_memory(length)),
+        libwebp::VP8StatusCode::VP8_STATUS_OUT_OF_MEMORY => Err(DecodeError::OutOfMemory { bytes: length }),
         libwebp::VP8StatusCode::VP8_STATUS_NOT_ENOUGH_DATA | libwebp::VP8StatusCode::VP8_STATUS_SUSPENDED => {
             Err(DecodeError::Truncated {
                 format: FORMAT,
@@ -267,11 +268,11 @@ fn encode(pixels: &[u8], width: usize, height: usize, layout: Pixels) -> Result<
     });
     let picture = &mut picture.0;
     picture.use_argb = 1;
-    picture.width = i32::try_from(width).map_err(|_| no_memory(pixels.len()))?;
-    picture.height = i32::try_from(height).map_err(|_| no_memory(pixels.len()))?;
+    picture.width = i32::try_from(width).map_err(|_| too_wide(width))?;
+    picture.height = i32::try_from(height).map_err(|_| too_wide(height))?;
     picture.writer = Some(libwebp::WebPMemoryWrite);
     picture.custom_ptr = (&raw mut encoded.0).cast();
-    let stride = i32::try_from(width * layout.bytes()).map_err(|_| no_memory(pixels.len()))?;
+    let stride = i32::try_from(width * layout.bytes()).map_err(|_| too_wide(width * layout.bytes()))?;
     // SAFETY: `pixels` holds `height` rows of `stride` bytes; picture, configuration and writer are initialised and
     // outlive the calls.
     let is_encoded = unsafe {
@@ -281,10 +282,23 @@ fn encode(pixels: &[u8], width: usize, height: usize, layout: Pixels) -> Result<
         };
         is_imported != 0 && libwebp::WebPEncode(&config, picture) != 0
     };
+    if !is_encoded && is_memory_error(picture.error_code) {
+        return Err(DecodeError::OutOfMemory { bytes: pixels.len() });
+    }
     if !is_encoded {
         return Err(failed(format!("{width}x{height} pixels cannot be encoded: {:?}", picture.error_code)));
     }
     Ok(encoded)
+}
+
+/// A writer to memory fails where there is no more of it.
+fn is_memory_error(code: libwebp::WebPEncodingError) -> bool {
+    use libwebp::WebPEncodingError::{
+        VP8_ENC_ERROR_BAD_WRITE, VP8_ENC_ERROR_BITSTREAM_OUT_OF_MEMORY, VP8_ENC_ERROR_OUT_OF_MEMORY,
+    };
+    let memory_errors =
+        [VP8_ENC_ERROR_OUT_OF_MEMORY, VP8_ENC_ERROR_BITSTREAM_OUT_OF_MEMORY, VP8_ENC_ERROR_BAD_WRITE];
+    memory_errors.contains(&code)
 }
 
 #[cfg(test)]

@@ -71,7 +71,9 @@ impl Totals {
             return Err(Error::argument("weights", "their sum is beyond the range of float64"));
         }
         let mcc = confusion.matthews_correlation();
-        let brier = self.squared_error.value() / total;
+        // Weights of fractions add up differently sample by sample and cell by cell, by the last bit: an error of
+        // all the weight must not pass 1. The clipped one stays clear of it.
+        let brier = (self.squared_error.value() / total).min(1.0);
         let gasbench_mcc = confusion_of(self.gasbench_cells).matthews_correlation();
         let gasbench_brier = self.clipped_squared_error.value() / total;
         Ok(Score {

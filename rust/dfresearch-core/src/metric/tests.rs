@@ -50,6 +50,16 @@ fn a_detector_that_is_always_wrong_scores_nothing() {
 }
 
 #[test]
+fn always_wrong_scores_nothing_whatever_the_weights_round_to() {
+    // Added up in the order of the samples these weights make 1 ulp more than class by class.
+    let weights = [0.1, 0.1, 0.4];
+    let labels = [0_i64, 1, 1];
+    let wrong = sn34_score(&labels, &[1.0, 0.0, 0.0], Some(&weights), Exponents::default()).unwrap();
+    assert_eq!((wrong.sn34_score, wrong.brier, wrong.brier_norm, wrong.accuracy), (0.0, 1.0, 0.0, 0.0));
+    assert_eq!(documented_score(0.5, 1.0 + f64::EPSILON, Exponents::default()), 0.0);
+}
+
+#[test]
 fn the_two_formulas_order_these_models_differently() {
     let documented = |mcc, brier| documented_score(mcc, brier, Exponents::default());
     assert!((documented(0.70, 0.12) - 0.809).abs() < 5e-4);

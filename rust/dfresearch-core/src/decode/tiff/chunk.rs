@@ -8,7 +8,7 @@ use weezl::{BitOrder, LzwStatus};
 use super::pixels::{BLACK_IS_ZERO, RGB, YCBCR};
 use super::{Directory, corrupt, truncated, unsupported};
 use crate::decode::jpeg::JpegCodec;
-use crate::decode::{ImageLimits, RgbImage};
+use crate::decode::{ImageLimits, JpegHeader, RgbImage};
 use crate::error::DecodeError;
 
 pub(super) const UNCOMPRESSED: u16 = 1;
@@ -118,14 +118,37 @@ impl<'a> ChunkReader<'a> {
             _ => stored.to_vec(),
         };
         check_jpeg_colours(&stream, self.directory.photometric)?;
+        let header = JpegHeader::read(&stream, self.limits)?;
+        self.check_jpeg_size(index, (header.width, header.height), (columns, rows), top)?;
         self.jpeg.decode_rgb(&stream, self.limits, &mut self.jpeg_chunk)?;
-        let RgbImage { width, height, data } = &self.jpeg_chunk;
-        if *width < columns || *height < rows {
-            return Err(corrupt(format!("chunk {index} holds {width}x{height} of {columns}x{rows} pixels")));
-        }
+        let RgbImage { width, data, .. } = &self.jpeg_chunk;
         let targets = out.data.chunks_exact_mut(out.width * 3).skip(top).take(rows);
         for (row, target) in data.chunks_exact(width * 3).zip(targets) {
             target[left * 3..][..columns * 3].copy_from_slice(&row[..columns * 3]);
+        }
+        Ok(())
+    }
+
+    /// A JPEG must hold its part of the image, and be no larger than its tile or strip: many chunks may point to
+    /// one and the same large JPEG. As to libtiff, the last strip alone may have rows behind the image's last.
+    fn check_jpeg_size(
+        &self,
+        index: usize,
+        (width, height): (usize, usize),
+        (columns, rows): (usize, usize),
+        top: usize,
+    ) -> Result<(), DecodeError> {
+        let &Directory { tiled, chunk_width, chunk_height, height: image_height, .. } = self.directory;
+        if width < columns || height < rows {
+            return Err(corrupt(format!("chunk {index} holds {width}x{height} of {columns}x{rows} pixels")));
+        }
+        let is_last_strip = !tiled && top + rows == image_height;
+        let expected_rows = if tiled { chunk_height } else { rows };
+        if width > chunk_width || height > expected_rows && !is_last_strip {
+            return Err(corrupt(format!(
+                "chunk {index} is a JPEG of {width}x{height} pixels where there is room for \
+                 {chunk_width}x{expected_rows}"
+            )));
         }
         Ok(())
     }

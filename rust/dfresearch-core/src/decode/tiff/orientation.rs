@@ -1,6 +1,7 @@
 //! The orientation tag. Pillow applies it to a TIFF when it loads one, and to no other format.
 
-use crate::decode::RgbImage;
+use crate::decode::{RgbImage, resize_buffer};
+use crate::error::DecodeError;
 
 /// How the stored image has to be turned: mirrored along a diagonal, then flipped along the axes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,13 +43,13 @@ impl Orientation {
     }
 
     /// Turns `image`, through `scratch`.
-    pub(super) fn apply(self, image: &mut RgbImage, scratch: &mut Vec<u8>) {
+    pub(super) fn apply(self, image: &mut RgbImage, scratch: &mut Vec<u8>) -> Result<(), DecodeError> {
         if self == Self::default() {
-            return;
+            return Ok(());
         }
         let (width, height) = self.turned_size((image.width, image.height));
-        scratch.clear();
-        scratch.extend_from_slice(&image.data);
+        resize_buffer(scratch, image.data.len())?;
+        scratch.copy_from_slice(&image.data);
         let stored = scratch.as_chunks::<3>().0;
         for (row, target) in image.data.chunks_exact_mut(width * 3).enumerate() {
             let row = if self.flip_rows { height - 1 - row } else { row };
@@ -60,10 +61,12 @@ impl Orientation {
             }
         }
         (image.width, image.height) = (width, height);
+        Ok(())
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -71,7 +74,7 @@ mod tests {
     fn turned(number: u64) -> (usize, Vec<u8>) {
         let data = (0..6).flat_map(|value| [value; 3]).collect();
         let mut image = RgbImage { width: 3, height: 2, data };
-        Orientation::from_number(number).apply(&mut image, &mut Vec::new());
+        Orientation::from_number(number).apply(&mut image, &mut Vec::new()).unwrap();
         (image.width, image.data.iter().step_by(3).copied().collect())
     }
 
