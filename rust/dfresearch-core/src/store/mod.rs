@@ -10,6 +10,7 @@
 
 mod files;
 mod index;
+mod lock;
 mod manifest;
 mod scan;
 
