@@ -10,6 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 use crate::error::{Error, Result};
 use crate::modality::Modality;
 use crate::store::ContentHash;
+use crate::store::files::FileState;
 use crate::store::lock::OpeningLock;
 
 /// The index's name in the cache folder.
@@ -274,21 +275,30 @@ impl Index {
         transaction.commit()
     }
 
-    /// Marks a file as not usable until it changes. Returns whether the index knows the file.
+    /// Marks a file as not usable until it is in another state than `state`; without one, than in the state in
+    /// which it was read. Returns whether the index knows the file.
     ///
-    /// # Errors
-    /// [`Error::Index`] when the index cannot be written.
-    pub fn quarantine(
+    /// The content and dimensions stay those that were read.
+    pub(super) fn quarantine(
         &mut self,
         modality: Modality,
         dataset: &str,
         name: &str,
+        state: Option<FileState>,
         reason: &str,
     ) -> Result<bool> {
         let changed = self.connection.execute(
-            "UPDATE file SET status = 'quarantined', reason = ?4
+            "UPDATE file SET status = 'quarantined', reason = ?4,
+                 size = coalesce(?5, size), modified_ns = coalesce(?6, modified_ns)
              WHERE name = ?3 AND dataset = (SELECT id FROM dataset WHERE modality = ?1 AND name = ?2)",
-            params![modality.name(), dataset, name, reason],
+            params![
+                modality.name(),
+                dataset,
+                name,
+                reason,
+                state.map(|state| state.size.cast_signed()),
+                state.map(|state| state.modified_ns),
+            ],
         );
         changed.map(|rows| rows > 0).map_err(|error| self.failed(error))
     }

@@ -167,6 +167,21 @@ fn a_quarantine_from_a_decoder_lasts_until_the_file_changes() {
 }
 
 #[test]
+fn a_file_that_changed_after_it_was_listed_stays_quarantined() {
+    let cache = Cache::new(&[("a.jpg", b"W\x01"), ("gone.jpg", b"W\x02")]);
+    cache.scan();
+    cache.write("a.jpg", b"W\x01 cut off");
+    fs::remove_file(cache.file("gone.jpg")).unwrap();
+    let refused = ["a.jpg", "gone.jpg"].map(|name| (cache.file(name), "truncated JPEG".to_owned()));
+    assert_eq!(quarantine(cache.path(), &refused).unwrap(), 2);
+    let scan = cache.scan();
+    assert_eq!((scan.read, scan.files.len()), (0, 1));
+    assert_eq!(reason(&scan, "a.jpg"), "truncated JPEG");
+    cache.touch("a.jpg", 5);
+    assert_eq!(record(&cache.scan(), "a.jpg").quarantine_reason, None);
+}
+
+#[test]
 fn groups_follow_the_manifest_without_reading_a_file() {
     let cache = Cache::new(&[("a.jpg", b"W\x01"), ("b.jpg", b"W\x02")]);
     cache.scan();
@@ -318,7 +333,7 @@ fn open_at_once(cache: &Cache) -> Vec<String> {
         start.wait();
         let mut index = Index::open(cache.path()).unwrap();
         index.update(Modality::Image, "cats", &[(&name, &record)], &[]).unwrap();
-        index.quarantine(Modality::Image, "cats", &name, "refused").unwrap();
+        index.quarantine(Modality::Image, "cats", &name, None, "refused").unwrap();
         index.notices().to_vec()
     };
     let opener = &opener;
