@@ -1,5 +1,6 @@
 """The cache folder: what is listed, what is left out and why, and what the index remembers."""
 
+import multiprocessing
 import os
 import pickle
 import sqlite3
@@ -181,6 +182,37 @@ def test_a_damaged_index_is_announced_and_built_anew(cache):
         found = samples.gather_samples(cache, "image", CONFIG, "all")
     assert len(found) == 30
     assert survey(cache).report.notices == []
+
+
+def open_fresh_caches(caches, start, outcomes):
+    for cache in caches:
+        start.wait()
+        try:
+            found, report = dfresearch_rs.gather_samples(cache, "image", [("photos", "real")], "all")
+            outcomes.put((len(found), report.notices))
+        except Exception as error:
+            outcomes.put((type(error).__name__, [str(error)]))
+
+
+def test_processes_that_open_a_fresh_cache_at_once_share_its_index(tmp_path):
+    openers = 4
+    caches = [tmp_path / str(number) for number in range(25)]
+    for cache in caches:
+        write_image(folder_of(cache) / "a.png", 1)
+    context = multiprocessing.get_context("fork")
+    start, outcomes = context.Barrier(openers, timeout=60), context.Queue()
+    processes = [
+        context.Process(target=open_fresh_caches, args=(caches, start, outcomes), daemon=True) for _ in range(openers)
+    ]
+    for process in processes:
+        process.start()
+    found = [outcomes.get(timeout=60) for _ in range(openers * len(caches))]
+    for process in processes:
+        process.join(timeout=60)
+    assert found == [(1, [])] * len(found)
+    for cache in caches:
+        assert not (cache / "index.sqlite3.unusable").exists()
+        assert rows(cache).keys() == {"a.png"}
 
 
 def test_a_newer_index_is_refused(cache):

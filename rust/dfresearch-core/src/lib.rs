@@ -20,6 +20,7 @@ pub mod loader;
 pub mod media_file;
 pub mod metric;
 pub mod modality;
+mod optional_file;
 pub mod preprocess;
 pub mod rng;
 pub mod samples;

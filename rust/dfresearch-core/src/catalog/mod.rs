@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::modality::Modality;
+use crate::optional_file::is_there;
 
 pub use definition::{DatasetDefinition, FilterValue, Source};
 
@@ -73,19 +74,20 @@ pub fn earlier_upstream_file(modality: Modality) -> String {
 /// # Errors
 /// [`Error::Definition`] with file and line for YAML that cannot be parsed, missing or wrong fields, unknown
 /// media types and modalities, names that would leave the cache folder, and names that stand twice in one
-/// layout; [`Error::Io`] when a file cannot be read.
+/// layout; [`Error::Io`] when a file that is there cannot be read, a link to nothing included.
 pub fn load_catalog(upstream_dir: &Path, own_dir: &Path, modality: Modality) -> Result<Catalog> {
     let mut catalog = Catalog::default();
-    let today: Vec<PathBuf> = upstream_files(modality)
-        .iter()
-        .map(|file| upstream_dir.join(file))
-        .filter(|file| file.exists())
-        .collect();
+    let mut today = Vec::new();
+    for file in upstream_files(modality).map(|file| upstream_dir.join(file)) {
+        if is_there(&file)? {
+            today.push(file);
+        }
+    }
     let earlier = upstream_dir.join(earlier_upstream_file(modality));
     let upstream = if today.is_empty() {
         vec![earlier]
     } else {
-        if earlier.exists() {
+        if is_there(&earlier)? {
             let text = format!("is not read, because {} is there: delete it", today[0].display());
             catalog.warnings.push(CatalogWarning { file: earlier, line: None, text });
         }

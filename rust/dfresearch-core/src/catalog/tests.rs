@@ -214,3 +214,20 @@ fn text_that_is_not_utf8_is_refused_with_its_line() {
     let message = load_catalog(own.path(), own.path(), Modality::Image).unwrap_err().to_string();
     assert!(message.ends_with("image.yaml:2: not valid UTF-8"), "{message}");
 }
+
+#[test]
+fn a_file_that_cannot_be_read_is_not_taken_for_none() {
+    for name in ["real_images.yaml", "image_datasets.yaml", "image.yaml"] {
+        // Neither can be read by anybody, root included.
+        for target in ["nowhere", name] {
+            let folder = folder(&[]);
+            let file = folder.path().join(name);
+            std::os::unix::fs::symlink(target, &file).unwrap();
+            let error = load_catalog(folder.path(), folder.path(), Modality::Image).unwrap_err();
+            assert!(matches!(&error, Error::Io { path, .. } if *path == file), "{error}");
+        }
+    }
+    let no_folder = folder(&[("configs", "a file")]);
+    let error = load_catalog(&no_folder.path().join("configs"), Path::new("/nowhere"), Modality::Image);
+    assert!(matches!(error, Err(Error::Io { .. })), "{error:?}");
+}

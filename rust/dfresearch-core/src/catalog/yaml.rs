@@ -1,6 +1,5 @@
 //! Definition files: YAML with a list under `datasets:`, checked field by field.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
@@ -9,6 +8,7 @@ use crate::catalog::CatalogWarning;
 use crate::catalog::definition::{DatasetDefinition, FilterValue, Source};
 use crate::error::{Error, Result};
 use crate::modality::Modality;
+use crate::optional_file::read_optional_file;
 use crate::store::check_dataset_name;
 
 /// The formats that files at a source have, as the competition names them.
@@ -43,11 +43,7 @@ pub(super) fn read_definitions(
     modality: Modality,
     warnings: &mut Vec<CatalogWarning>,
 ) -> Result<Vec<DatasetDefinition>> {
-    let bytes = match fs::read(file) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::io(file, error)),
-    };
+    let Some(bytes) = read_optional_file(file)? else { return Ok(Vec::new()) };
     let text = match std::str::from_utf8(&bytes) {
         Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
         Err(error) => {

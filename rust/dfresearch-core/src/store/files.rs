@@ -58,7 +58,9 @@ pub(super) fn find_media(folder: &Path, modality: Modality) -> Result<FoundFiles
             if walked.insert(real) { fs::read_dir(&path)?.collect() } else { Ok(Vec::new()) }
         });
         match listing {
-            Ok(entries) => {
+            Ok(mut entries) => {
+                // The last folder is walked first: of several names of one folder, the first one counts.
+                entries.sort_by_key(|entry| std::cmp::Reverse(entry.file_name()));
                 for entry in entries {
                     let path = entry.path();
                     visit(&path, &prefix, modality, &mut found, &mut open);
@@ -115,7 +117,7 @@ fn has_media_extension(path: &Path, modality: Modality) -> bool {
     media_extensions(modality).contains(&extension.as_str())
 }
 
-fn file_state(metadata: &fs::Metadata) -> FileState {
+pub(super) fn file_state(metadata: &fs::Metadata) -> FileState {
     // A file system without times leaves 0: there, only the size tells of a change.
     let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
     let modified_ns = match modified.duration_since(UNIX_EPOCH) {
@@ -185,5 +187,24 @@ mod tests {
         std::os::unix::fs::symlink(folder.path(), elsewhere.path().join("back")).unwrap();
         let found = find_media(folder.path(), Modality::Image).unwrap();
         assert_eq!(names(&found), ["linked/far.jpg", "near.jpg"]);
+    }
+    #[test]
+    fn of_several_names_of_one_folder_the_first_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let groups = ["g0", "g1", "g2", "g3", "g4", "g5", "g6", "g7"];
+        for group in groups {
+            let real = elsewhere.path().join(group);
+            fs::create_dir_all(&real).unwrap();
+            fs::write(real.join("far.jpg"), b"x").unwrap();
+            fs::create_dir(folder.path().join(group)).unwrap();
+            // Each group has its own names: some file systems list the same names in the same order everywhere.
+            for name in ["m", "c", "x", "a", "q", "b", "z"] {
+                let link = folder.path().join(group).join(format!("{name}-{group}"));
+                std::os::unix::fs::symlink(&real, link).unwrap();
+            }
+        }
+        let found = find_media(folder.path(), Modality::Image).unwrap();
+        assert_eq!(names(&found), groups.map(|group| format!("{group}/a-{group}/far.jpg")));
     }
 }

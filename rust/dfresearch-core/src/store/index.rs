@@ -1,14 +1,17 @@
 //! What is known about every media file, in an SQLite file in the cache folder.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use crate::error::{Error, Result};
 use crate::modality::Modality;
 use crate::store::ContentHash;
+use crate::store::files::FileState;
+use crate::store::lock::OpeningLock;
 
 /// The index's name in the cache folder.
 pub const INDEX_FILE: &str = "index.sqlite3";
@@ -19,7 +22,7 @@ const SCHEMA_VERSION: i64 = 1;
 /// `dfre` in ASCII: tells our files from other programs' SQLite files.
 const APPLICATION_ID: i64 = 0x6466_7265;
 
-/// How long to wait for another process that is writing.
+/// How long to wait for another process that is opening or writing.
 const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 const SCHEMA: &str = "
@@ -76,64 +79,64 @@ impl Index {
     /// Opens or creates the index of a cache folder.
     ///
     /// An index that is damaged or older is set aside and built anew; one in a folder that cannot be written
-    /// is copied to memory. Both are said in [`Index::notices`].
+    /// is copied to memory. Both are said in [`Index::notices`]. Any number of processes may open and use it
+    /// at once.
     ///
     /// # Errors
-    /// [`Error::Index`] when the file belongs to another program or to a newer version.
+    /// [`Error::Index`] when the file belongs to another program or to a newer version, or is kept locked by
+    /// another process.
     pub fn open(cache_dir: &Path) -> Result<Self> {
         let path = cache_dir.join(INDEX_FILE);
         if !cache_dir.is_dir() {
             return Self::in_memory(path, None);
         }
-        match Self::open_file(&path) {
-            Ok(index) => Ok(index),
-            Err(OpenError::Refused(error)) => Err(error),
-            Err(OpenError::Rebuild(reason)) => {
-                let aside = set_aside(&path)?;
-                let notice = format!(
-                    "{}: {reason}. It was set aside as {}, and all media files are read again.",
-                    path.display(),
-                    aside.display()
-                );
-                tracing::warn!("{notice}");
-                let mut index = Self::open_file(&path).map_err(|error| error.into_error(&path))?;
-                index.notices.push(notice);
-                Ok(index)
-            }
-            Err(OpenError::Database(error)) if cannot_be_written(&error) => {
-                Self::in_memory(path, Some(&error.to_string()))
-            }
-            Err(error) => Err(error.into_error(&path)),
+        match Self::open_alone(&path) {
+            Err(OpenError::Unwritable(reason)) => Self::in_memory(path, Some(&reason)),
+            opened => opened.map_err(|error| error.into_error(&path)),
         }
     }
 
-    fn open_file(path: &Path) -> Result<Self, OpenError> {
-        let connection = Connection::open(path)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        let refuse =
-            |reason: String| Err(OpenError::Refused(Error::Index { path: path.to_path_buf(), reason }));
-        if tables > 0 && application != APPLICATION_ID {
-            return refuse("an SQLite file of another program: move it out of the cache folder".to_owned());
-        }
-        if version > SCHEMA_VERSION {
-            return refuse(format!(
-                "written by a newer version (schema {version}; this version writes {SCHEMA_VERSION}): \
-                 update, or delete the file to have it built anew"
-            ));
-        }
-        if tables > 0 && version < SCHEMA_VERSION {
-            return Err(OpenError::Rebuild(format!(
-                "the index has the schema of an older version ({version}; this version needs {SCHEMA_VERSION})"
-            )));
-        }
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
-        let index = Self { connection, path: path.to_path_buf(), notices: Vec::new() };
-        index.create_tables()?;
+    /// Opens the file while no other process does: nobody sees a file that is half made, and nobody sets a
+    /// file aside that another process has just made.
+    fn open_alone(path: &Path) -> Result<Self, OpenError> {
+        let lock = OpeningLock::acquire(&beside(path, ".lock"), BUSY_TIMEOUT)
+            .map_err(|error| OpenError::Unwritable(format!("{INDEX_FILE}.lock cannot be locked: {error}")))?;
+        let Some(_lock) = lock else {
+            let seconds = BUSY_TIMEOUT.as_secs();
+            return Err(refused(path, format!("another process is opening it for over {seconds} seconds")));
+        };
+        let reason = match Self::open_file(path) {
+            Err(OpenError::Rebuild(reason)) => reason,
+            opened => return opened,
+        };
+        let aside = set_aside(path).map_err(OpenError::Refused)?;
+        let notice = format!(
+            "{}: {reason}. It was set aside as {}, and all media files are read again.",
+            path.display(),
+            aside.display()
+        );
+        tracing::warn!("{notice}");
+        let mut index = Self::open_file(path)?;
+        index.notices.push(notice);
         Ok(index)
+    }
+
+    fn open_file(path: &Path) -> Result<Self, OpenError> {
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        if connection.is_readonly(rusqlite::MAIN_DB)? {
+            return Err(OpenError::Unwritable("the file cannot be written".to_owned()));
+        }
+        // In one transaction: what is read is of one moment, whatever another process commits in between.
+        let looking = connection.transaction()?;
+        let is_blank = is_blank(&looking, path)?;
+        looking.commit()?;
+        if is_blank {
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            create_tables(&mut connection, path)?;
+        }
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        Ok(Self { connection, path: path.to_path_buf(), notices: Vec::new() })
     }
 
     /// An index that lasts as long as the process, filled from the file as far as that can be read.
@@ -141,9 +144,9 @@ impl Index {
         let failed = |error: rusqlite::Error| OpenError::Database(error).into_error(&path);
         let flags =
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_URI;
-        let connection = Connection::open_with_flags(":memory:", flags).map_err(failed)?;
+        let mut connection = Connection::open_with_flags(":memory:", flags).map_err(failed)?;
+        create_tables(&mut connection, &path).map_err(|error| error.into_error(&path))?;
         let mut index = Self { connection, path: path.clone(), notices: Vec::new() };
-        index.create_tables().map_err(failed)?;
         if let Some(reason) = unwritable {
             let copied = index.copy_from(&path).unwrap_or(0);
             let notice = format!(
@@ -155,18 +158,6 @@ impl Index {
             index.notices.push(notice);
         }
         Ok(index)
-    }
-
-    fn create_tables(&self) -> rusqlite::Result<()> {
-        // In one transaction, so that a second process sees all of it or nothing.
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
-        let version: i64 = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if version != SCHEMA_VERSION {
-            self.connection.execute_batch(SCHEMA)?;
-            self.connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-            self.connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-        }
-        self.connection.execute_batch("COMMIT")
     }
 
     /// Copies what a file that cannot be written knows; returns the number of files.
@@ -243,7 +234,7 @@ impl Index {
         seen: &[(&str, &FileRecord)],
         gone: &[&str],
     ) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction()?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         {
             transaction.execute(
                 "INSERT OR IGNORE INTO dataset (modality, name) VALUES (?1, ?2)",
@@ -284,21 +275,30 @@ impl Index {
         transaction.commit()
     }
 
-    /// Marks a file as not usable until it changes. Returns whether the index knows the file.
+    /// Marks a file as not usable until it is in another state than `state`; without one, than in the state in
+    /// which it was read. Returns whether the index knows the file.
     ///
-    /// # Errors
-    /// [`Error::Index`] when the index cannot be written.
-    pub fn quarantine(
+    /// The content and dimensions stay those that were read.
+    pub(super) fn quarantine(
         &mut self,
         modality: Modality,
         dataset: &str,
         name: &str,
+        state: Option<FileState>,
         reason: &str,
     ) -> Result<bool> {
         let changed = self.connection.execute(
-            "UPDATE file SET status = 'quarantined', reason = ?4
+            "UPDATE file SET status = 'quarantined', reason = ?4,
+                 size = coalesce(?5, size), modified_ns = coalesce(?6, modified_ns)
              WHERE name = ?3 AND dataset = (SELECT id FROM dataset WHERE modality = ?1 AND name = ?2)",
-            params![modality.name(), dataset, name, reason],
+            params![
+                modality.name(),
+                dataset,
+                name,
+                reason,
+                state.map(|state| state.size.cast_signed()),
+                state.map(|state| state.modified_ns),
+            ],
         );
         changed.map(|rows| rows > 0).map_err(|error| self.failed(error))
     }
@@ -308,12 +308,52 @@ impl Index {
     }
 }
 
+/// Whether nothing has been written to the file yet; an error when it holds anything but our tables.
+fn is_blank(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if (version, application, tables) == (0, 0, 0) {
+        return Ok(true);
+    }
+    if application != APPLICATION_ID {
+        let reason = "an SQLite file of another program: move it out of the cache folder";
+        return Err(refused(path, reason.to_owned()));
+    }
+    match version.cmp(&SCHEMA_VERSION) {
+        Ordering::Equal => Ok(false),
+        Ordering::Less => Err(OpenError::Rebuild(format!(
+            "the index has the schema of an older version ({version}; this version needs {SCHEMA_VERSION})"
+        ))),
+        Ordering::Greater => Err(refused(
+            path,
+            format!(
+                "written by a newer version (schema {version}; this version writes {SCHEMA_VERSION}): \
+                 update, or delete the file to have it built anew"
+            ),
+        )),
+    }
+}
+
+fn create_tables(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    // Looked at again under the write lock, should a program that knows nothing of our lock have been quicker.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if is_blank(&transaction, path)? {
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    }
+    Ok(transaction.commit()?)
+}
+
 /// Why an index file did not open.
 enum OpenError {
     /// The file is not ours to replace.
     Refused(Error),
     /// The file is of no use and can be built anew.
     Rebuild(String),
+    /// File or folder cannot be written.
+    Unwritable(String),
     /// SQLite's reason.
     Database(rusqlite::Error),
 }
@@ -322,7 +362,7 @@ impl OpenError {
     fn into_error(self, path: &Path) -> Error {
         let reason = match self {
             Self::Refused(error) => return error,
-            Self::Rebuild(reason) => reason,
+            Self::Rebuild(reason) | Self::Unwritable(reason) => reason,
             Self::Database(error) if is_damaged(&error) => format!(
                 "the index is damaged ({error}): delete the file, it is built anew from the media files"
             ),
@@ -336,10 +376,16 @@ impl From<rusqlite::Error> for OpenError {
     fn from(error: rusqlite::Error) -> Self {
         if is_damaged(&error) {
             Self::Rebuild(format!("the index is damaged ({error})"))
+        } else if cannot_be_written(&error) {
+            Self::Unwritable(error.to_string())
         } else {
             Self::Database(error)
         }
     }
+}
+
+fn refused(path: &Path, reason: String) -> OpenError {
+    OpenError::Refused(Error::Index { path: path.to_path_buf(), reason })
 }
 
 fn is_damaged(error: &rusqlite::Error) -> bool {
@@ -358,16 +404,21 @@ fn cannot_be_written(error: &rusqlite::Error) -> bool {
     )
 }
 
+/// A file that belongs to the index, named after it.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    path.with_file_name(format!("{INDEX_FILE}{ending}"))
+}
+
 /// Moves an index that is of no use out of the way; the one that was set aside before it is replaced.
 fn set_aside(path: &Path) -> Result<PathBuf> {
-    let beside = |ending: &str| path.with_file_name(format!("{INDEX_FILE}{ending}"));
-    let aside = beside(".unusable");
+    let aside = beside(path, ".unusable");
     fs::rename(path, &aside).map_err(|error| Error::io(path, error))?;
     for ending in ["-wal", "-shm"] {
         // Left over, they would be taken for the new file's.
-        match fs::remove_file(beside(ending)) {
+        let left_over = beside(path, ending);
+        match fs::remove_file(&left_over) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io(beside(ending), error));
+                return Err(Error::io(left_over, error));
             }
             _ => {}
         }

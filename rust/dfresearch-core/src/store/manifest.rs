@@ -4,12 +4,12 @@
 //! alone, and so is a line without a group.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::optional_file::read_optional_file;
 
 /// The manifest's name in a dataset's folder.
 pub const MANIFEST_FILE: &str = "manifest.jsonl";
@@ -40,10 +40,9 @@ impl Manifest {
     /// the folder, or contradicts another line; [`Error::Io`] when the file cannot be read.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST_FILE);
-        match fs::read(&path) {
-            Ok(bytes) => Self::parse(&bytes, &path),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(Error::io(&path, error)),
+        match read_optional_file(&path)? {
+            Some(bytes) => Self::parse(&bytes, &path),
+            None => Ok(Self::default()),
         }
     }
 
@@ -138,6 +137,15 @@ mod tests {
     fn a_folder_without_manifest_has_no_groups() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Manifest::read(folder.path()).unwrap(), Manifest::default());
+    }
+
+    #[test]
+    fn a_manifest_that_cannot_be_read_is_not_taken_for_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = folder.path().join(MANIFEST_FILE);
+        std::os::unix::fs::symlink("nowhere", &manifest).unwrap();
+        let error = Manifest::read(folder.path()).unwrap_err();
+        assert!(matches!(&error, Error::Io { path, .. } if *path == manifest), "{error}");
     }
 
     #[test]

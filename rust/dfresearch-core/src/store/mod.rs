@@ -10,10 +10,12 @@
 
 mod files;
 mod index;
+mod lock;
 mod manifest;
 mod scan;
 
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -86,7 +88,8 @@ pub fn check_dataset_name(name: &str) -> Result<()> {
     Err(Error::argument("name", reason))
 }
 
-/// Remembers that these files cannot be used, each with its reason, until the file itself changes.
+/// Remembers that these files, as they are now, cannot be used, each with its reason, until the file itself
+/// changes.
 ///
 /// Returns how many of them the index of this cache knows; others are left alone.
 ///
@@ -97,7 +100,9 @@ pub fn quarantine(cache_dir: &Path, entries: &[(PathBuf, String)]) -> Result<usi
     let mut known = 0;
     for (path, reason) in entries {
         if let Some((modality, dataset, file)) = place_in_cache(cache_dir, path) {
-            known += usize::from(index.quarantine(modality, &dataset, &file, reason)?);
+            // A file that changed after it was listed is not to be taken for a new one by the next scan.
+            let state = fs::metadata(path).ok().map(|metadata| files::file_state(&metadata));
+            known += usize::from(index.quarantine(modality, &dataset, &file, state, reason)?);
         }
     }
     Ok(known)

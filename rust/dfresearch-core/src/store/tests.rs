@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::symlink;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -66,6 +67,18 @@ fn record<'a>(scan: &'a DatasetScan, name: &str) -> &'a FileRecord {
 
 fn reason<'a>(scan: &'a DatasetScan, name: &str) -> &'a str {
     record(scan, name).quarantine_reason.as_deref().unwrap()
+}
+
+fn some_record() -> FileRecord {
+    FileRecord {
+        size: 2,
+        modified_ns: 1,
+        content: Some(ContentHash::of(b"W\x01")),
+        dimensions: Some((1, 1)),
+        accepted: true,
+        quarantine_reason: None,
+        group: None,
+    }
 }
 
 #[test]
@@ -150,6 +163,21 @@ fn a_quarantine_from_a_decoder_lasts_until_the_file_changes() {
     assert!(record(&scan, "a.jpg").accepted, "it goes on linking its group");
     assert_eq!(record(&scan, "b.jpg").quarantine_reason, None);
     cache.write("a.jpg", b"W\x01 whole");
+    assert_eq!(record(&cache.scan(), "a.jpg").quarantine_reason, None);
+}
+
+#[test]
+fn a_file_that_changed_after_it_was_listed_stays_quarantined() {
+    let cache = Cache::new(&[("a.jpg", b"W\x01"), ("gone.jpg", b"W\x02")]);
+    cache.scan();
+    cache.write("a.jpg", b"W\x01 cut off");
+    fs::remove_file(cache.file("gone.jpg")).unwrap();
+    let refused = ["a.jpg", "gone.jpg"].map(|name| (cache.file(name), "truncated JPEG".to_owned()));
+    assert_eq!(quarantine(cache.path(), &refused).unwrap(), 2);
+    let scan = cache.scan();
+    assert_eq!((scan.read, scan.files.len()), (0, 1));
+    assert_eq!(reason(&scan, "a.jpg"), "truncated JPEG");
+    cache.touch("a.jpg", 5);
     assert_eq!(record(&cache.scan(), "a.jpg").quarantine_reason, None);
 }
 
@@ -293,6 +321,49 @@ fn two_processes_may_scan_at_once() {
         assert_eq!(scan.files, scans[0].files);
     }
     assert_eq!(cache.scan().read, 0);
+}
+
+/// Opens the index from many threads at once, each of which adds a row and quarantines it. Returns all
+/// notices.
+fn open_at_once(cache: &Cache) -> Vec<String> {
+    const OPENERS: usize = 6;
+    let start = Barrier::new(OPENERS);
+    let opener = |number: usize| {
+        let (name, record) = (format!("{number}.jpg"), some_record());
+        start.wait();
+        let mut index = Index::open(cache.path()).unwrap();
+        index.update(Modality::Image, "cats", &[(&name, &record)], &[]).unwrap();
+        index.quarantine(Modality::Image, "cats", &name, None, "refused").unwrap();
+        index.notices().to_vec()
+    };
+    let opener = &opener;
+    let notices = std::thread::scope(|scope| {
+        let openers: Vec<_> = (0..OPENERS).map(|number| scope.spawn(move || opener(number))).collect();
+        openers.into_iter().flat_map(|opener| opener.join().unwrap()).collect()
+    });
+    let files = Index::open(cache.path()).unwrap().files(Modality::Image, "cats").unwrap();
+    assert_eq!(files.len(), OPENERS);
+    assert!(files.values().all(|file| file.quarantine_reason.as_deref() == Some("refused")));
+    notices
+}
+
+#[test]
+fn a_fresh_index_may_be_opened_by_many_at_once() {
+    for _ in 0..30 {
+        let cache = Cache::new(&[]);
+        assert_eq!(open_at_once(&cache), [] as [&str; 0]);
+        assert!(!cache.path().join("index.sqlite3.unusable").exists());
+    }
+}
+
+#[test]
+fn one_of_many_sets_a_damaged_index_aside() {
+    for _ in 0..10 {
+        let cache = Cache::new(&[]);
+        fs::write(cache.path().join(INDEX_FILE), b"no database ".repeat(100)).unwrap();
+        let notices = open_at_once(&cache);
+        assert!(notices.len() == 1 && notices[0].contains("damaged"), "{notices:?}");
+    }
 }
 
 #[test]
