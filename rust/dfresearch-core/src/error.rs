@@ -104,6 +104,16 @@ impl Error {
         Self::Decode { path: path.as_ref().to_path_buf(), reason }
     }
 
+    /// What is wrong with a file, without its path; the whole message of an error that is not about a file's content.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Decode { reason, .. } => reason.to_string(),
+            Self::NotFound { .. } => "no such file".into(),
+            Self::Io { source, .. } => source.to_string(),
+            other => other.to_string(),
+        }
+    }
+
     /// An argument that the call does not accept.
     pub fn argument(argument: &'static str, reason: impl Into<String>) -> Self {
         Self::Argument { argument, reason: reason.into() }

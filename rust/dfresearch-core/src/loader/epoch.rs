@@ -7,10 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{
-    BatchAllocator, EpochOrder, LoaderSettings, Quarantined, SamplePipeline, is_sample_failure,
-    sample_failure_reason,
-};
+use super::{BatchAllocator, EpochOrder, LoaderSettings, Quarantined, SamplePipeline, is_sample_failure};
 use crate::error::{DecodeError, Error, Result};
 use crate::modality::Label;
 use crate::rng::RandomKey;
@@ -361,7 +358,7 @@ impl<A: BatchAllocator> Shared<A> {
         if let Err((error, index, path)) = result {
             if is_sample_failure(&error) {
                 let is_undecodable = matches!(error, Error::Decode { .. });
-                let reason = sample_failure_reason(&error);
+                let reason = error.reason();
                 batch.failed.push((position, Quarantined { index, path, reason, is_undecodable }));
             } else {
                 self.fail(&mut state, naming_sample(error, &path));

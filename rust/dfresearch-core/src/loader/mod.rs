@@ -22,7 +22,7 @@ pub use epoch::{Epoch, NextBatch};
 pub use image::ImagePipeline;
 pub use order::{EpochOrder, Shard};
 
-use crate::error::{Error, Result};
+use crate::error::{DecodeError, Error, Result};
 use crate::rng::RandomKey;
 
 /// What turns one file into one slot of a batch: decode, preprocess, augment and the final layout.
@@ -138,21 +138,12 @@ fn is_sample_failure(error: &Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     match error {
+        Error::Decode { reason: DecodeError::OutOfMemory { .. }, .. } => false,
         Error::Decode { .. } | Error::NotFound { .. } => true,
         Error::Io { source, .. } => {
             !matches!(source.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE))
                 && source.kind() != std::io::ErrorKind::OutOfMemory
         }
         _ => false,
-    }
-}
-
-/// What is wrong with the file, without its path.
-fn sample_failure_reason(error: &Error) -> String {
-    match error {
-        Error::Decode { reason, .. } => reason.to_string(),
-        Error::NotFound { .. } => "no such file".into(),
-        Error::Io { source, .. } => source.to_string(),
-        other => other.to_string(),
     }
 }

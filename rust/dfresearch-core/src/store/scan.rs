@@ -10,6 +10,7 @@ use std::thread;
 use sha2::{Digest, Sha256};
 
 use crate::error::{DecodeError, Error, Result};
+use crate::media_file::read_media_file;
 use crate::modality::Modality;
 use crate::store::files::{FileState, FoundFile, find_media};
 use crate::store::index::{FileRecord, Index};
@@ -18,9 +19,6 @@ use crate::store::{ContentHash, Probe, check_dataset_name, modality_folder};
 
 /// Files between two writes of the index: what a kill in the middle of a first scan loses.
 const FILES_PER_WRITE: usize = 256;
-
-/// An image file is read as a whole. One gibibyte is twice the largest image that is decoded, uncompressed.
-const MAX_IMAGE_BYTES: u64 = 1 << 30;
 
 /// Bytes read at once of a file that is only hashed.
 const CHUNK_BYTES: usize = 1 << 18;
@@ -190,7 +188,7 @@ fn read_file(
 ) -> FileRecord {
     let read = match modality {
         Modality::Image => read_image(path, probe),
-        Modality::Video | Modality::Audio => hash_file(path),
+        Modality::Video | Modality::Audio => hash_file(path).map_err(|error| Error::io(path, error)),
     };
     let FileState { size, modified_ns } = state;
     match read {
@@ -206,7 +204,7 @@ fn read_file(
         Ok((content, Err(refusal))) => {
             FileRecord { content: Some(content), ..unreadable(state, refusal.to_string(), group) }
         }
-        Err(error) => unreadable(state, format!("cannot be read: {error}"), group),
+        Err(error) => unreadable(state, format!("cannot be read: {}", error.reason()), group),
     }
 }
 
@@ -225,12 +223,9 @@ fn unreadable(state: FileState, reason: String, group: Option<String>) -> FileRe
 /// The content's hash, and what its header says or why it was refused.
 type Content = (ContentHash, Result<Option<(u32, u32)>, DecodeError>);
 
-fn read_image(path: &Path, probe: &Probe<'_>) -> std::io::Result<Content> {
+fn read_image(path: &Path, probe: &Probe<'_>) -> Result<Content> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_IMAGE_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_IMAGE_BYTES {
-        return Err(std::io::Error::other(format!("over the limit of {MAX_IMAGE_BYTES} bytes")));
-    }
+    read_media_file(path, &mut bytes)?;
     let dimensions = if bytes.is_empty() { Err(DecodeError::Empty) } else { probe(&bytes) };
     let within_u32 =
         |(width, height): (usize, usize)| u32::try_from(width).ok().zip(u32::try_from(height).ok());
