@@ -6,6 +6,11 @@
 writes `results/exports/image_detector_efficientnet-b4.zip` with `model_config.yaml`, `model.py` and
 `model.safetensors`, after the archive was loaded and run by itself.
 """
+# ruff: noqa: E402 -- .env is loaded before the modules that read the environment when they are imported.
+
+from dotenv import load_dotenv
+
+load_dotenv()
 
 import argparse
 import sys

@@ -1,4 +1,5 @@
 import importlib
+import os
 import subprocess
 import sys
 import warnings
@@ -174,6 +175,17 @@ def test_the_command_prints_what_comes_next(tiny, capsys):
     printed = capsys.readouterr().out
     assert "gasbench run --image-model results/checkpoints/image/ --small" in printed
     assert "gascli d push --image-model results/exports/image_detector_tiny.zip" in printed
+
+
+def test_the_command_reads_the_settings_file(tmp_path):
+    (tmp_path / "export.py").write_bytes(Path(export.__file__).read_bytes())
+    (tmp_path / ".env").write_text("DFRESEARCH_RESULTS=elsewhere\n")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHON_DOTENV_DISABLED"}
+    environment["PYTHONPATH"] = str(Path(export.__file__).parent / "python")
+    command = [sys.executable, "export.py", "--modality", "image", "--model", "forensic-cnn"]
+    finished = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 1
+    assert "no weights at elsewhere/checkpoints/image/model.safetensors" in finished.stderr
 
 
 def test_the_command_fails_with_a_reason(tmp_path):
