@@ -138,5 +138,8 @@ def test_bad_parameters_are_named(image):
         jpeg_compress(image, 500)
     with pytest.raises(dfresearch_rs.AugmentError, match="gaussian_blur: sigma 0"):
         gaussian_blur(image, 0)
+    for sigma in (1.0, (1, 2, 3), (1,), ("a", 2), None):
+        with pytest.raises(dfresearch_rs.AugmentError, match=r"gaussian_blur: sigma is .*; two numbers are expected"):
+            GaussianBlur(sigma=sigma)
     with pytest.raises(dfresearch_rs.ArgumentError, match="uint8 NumPy array"):
         gaussian_blur(image.astype(np.float32), 1)

@@ -116,7 +116,13 @@ class _Operation:
         return getattr(self, field.name)
 
     def __post_init__(self) -> None:
-        low, high = self.range
+        try:
+            low, high = map(float, self.range)
+        except (TypeError, ValueError):
+            (field,) = dataclasses.fields(self)
+            raise dfresearch_rs.AugmentError(
+                f"augmentation {self.operation}: {field.name} is {self.range!r}; two numbers are expected, (low, high)"
+            ) from None
         dfresearch_rs.check_operation(self.operation, low, high)
 
 
