@@ -135,7 +135,7 @@ def test_a_batch_is_no_larger_than_the_split(cache):
 
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_an_empty_batch_is_refused(cache, batch_size):
-    with pytest.raises(ValueError, match="batch_size"):
+    with pytest.raises(dfresearch_rs.ArgumentError, match="batch_size"):
         make(batch_size=batch_size)
 
 
@@ -176,9 +176,31 @@ def test_the_modules_table_is_looked_up_when_it_is_needed(cache, monkeypatch):
     assert all(inputs.max() == 0 for inputs, _ in make())
 
 
-def test_a_level_that_the_table_lacks_is_refused(cache):
-    with pytest.raises(ValueError, match="9"):
-        make(augment_level=9)
+@pytest.mark.parametrize("level", [9, -1, 1.5])
+def test_a_level_that_the_table_lacks_is_refused(cache, level):
+    with pytest.raises(dfresearch_rs.ArgumentError, match=rf"augment_level: {level} is none of .* 0, 1, 2, 3$"):
+        make(augment_level=level)
+    make("val", augment_level=level)
+
+
+@pytest.mark.parametrize("max_per_class", [0, -1])
+def test_a_cap_that_keeps_nothing_is_refused(cache, max_per_class):
+    with pytest.raises(dfresearch_rs.ArgumentError, match=f"max_per_class: {max_per_class} keeps nothing"):
+        make(max_per_class=max_per_class)
+    with pytest.raises(dfresearch_rs.ArgumentError, match=f"max_per_class: {max_per_class} keeps nothing"):
+        data.gather_samples("image", max_per_class=max_per_class)
+
+
+def test_without_a_number_there_is_one_worker_per_core(cache, monkeypatch):
+    given = []
+    loader = dfresearch_rs.Loader
+    monkeypatch.setattr(
+        dfresearch_rs, "Loader", lambda *listing, **options: given.append(options) or loader(*listing, **options)
+    )
+    for num_workers in (None, 0, 3):
+        make(num_workers=num_workers)
+    # None is what `dfresearch_rs.Loader` documents as one per core.
+    assert [options["num_workers"] for options in given] == [None, 1, 3]
 
 
 # Epochs
@@ -201,7 +223,7 @@ def test_the_seed_decides_order_and_augmentation(cache):
     assert not same(batches(make(seed=5)), batches(make(seed=6)))
 
 
-@pytest.mark.parametrize("num_workers", [0, 1, 2, 8])
+@pytest.mark.parametrize("num_workers", [None, 0, 1, 2, 8])
 def test_workers_change_nothing_but_speed(cache, num_workers):
     assert same(batches(make(num_workers=num_workers)), batches(make(num_workers=3)))
 

@@ -62,7 +62,7 @@ def make_dataloader(
     num_frames: int = 16,
     augment_level: int = 1,
     max_per_class: int | None = None,
-    num_workers: int = 4,
+    num_workers: int | None = 4,
     *,
     mode: str = "competition",
     sampling: str = "first",
@@ -83,12 +83,15 @@ def make_dataloader(
         num_frames: frames per clip; images have none.
         augment_level: 0 (none) to 3 (heavy) of `augment_table`; without effect outside of `train`.
         max_per_class: samples of each class, before the split; None means all.
-        num_workers: threads that decode, at least one.
+        num_workers: threads that decode, at least one; None means one per core.
         mode: "competition" (what the competition feeds a model) or "stretch" (the whole image, antialiased).
         sampling: which frames of a clip; images have none.
         frame_rate: frames per second of a clip; images have none.
         augment_table: level -> operations; None means `dfresearch.transforms.AUGMENTATION_LEVELS`.
         seed: of order and augmentation. The split does not depend on it.
+
+    Raises:
+        ArgumentError: an argument is none of these.
 
     Warns:
         UserWarning: there are no samples; the loader's length is 0.
@@ -96,6 +99,9 @@ def make_dataloader(
     config, cache_dir = load_dataset_config(modality), CACHE_DIR
     is_training = split == "train"
     table = transforms.AUGMENTATION_LEVELS if augment_table is None else augment_table
+    if is_training and augment_level not in (0, *table):
+        levels = ", ".join(str(level) for level in sorted({0, *table}))
+        raise dfresearch_rs.ArgumentError(f"augment_level: {augment_level} is none of the table's levels {levels}")
     loader = BatchLoader(
         cache_dir,
         lambda: samples.gather_samples(cache_dir, modality, config, split, max_per_class, SPLIT_SEED),
@@ -106,7 +112,7 @@ def make_dataloader(
         mode=mode,
         augment=(table, augment_level) if is_training and augment_level != 0 else None,
         shuffle=is_training,
-        num_workers=max(1, num_workers),
+        num_workers=None if num_workers is None else max(1, num_workers),
         prefetch=PREFETCHED_BATCHES,
         seed=seed,
     )
@@ -140,7 +146,7 @@ class BatchLoader:
     ) -> None:
         """Load what `gather` lists, now and after a quarantine; `options` are `dfresearch_rs.Loader`'s."""
         if batch_size < 1:
-            raise ValueError(f"batch_size: {batch_size} is less than one sample")
+            raise dfresearch_rs.ArgumentError(f"batch_size: {batch_size} is less than one sample")
         self._cache_dir = Path(cache_dir)
         self._gather = gather
         self._batch_size = batch_size

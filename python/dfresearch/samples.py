@@ -71,9 +71,14 @@ def gather_samples(
     `max_per_class` keeps the same samples of a class whatever the split, then splits. Any split but `train` and `val`
     is all samples.
 
+    Raises:
+        dfresearch_rs.ArgumentError: `max_per_class` is less than one.
+
     Warns:
         UserWarning: something in the cache is left out.
     """
+    if max_per_class is not None and max_per_class < 1:
+        raise dfresearch_rs.ArgumentError(f"max_per_class: {max_per_class} keeps nothing; None keeps everything")
     samples, report = dfresearch_rs.gather_samples(
         cache_dir, modality, _labelled_names(config), split, max_per_class, seed
     )
