@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import typing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -94,6 +95,10 @@ def backbone_of(model):
 
 
 def test_lists_the_models_of_a_modality():
+    assert [typing.get_type_hints(form)["return"] for form in typing.get_overloads(list_models)] == [
+        list[str],
+        dict[str, list[str]],
+    ]
     assert list_models("image") == ["efficientnet-b4", "clip-vit-l14", "smogy-swin", "forensic-cnn"]
     assert list_models("video") == []
     assert list_models() == {"image": list_models("image"), "video": [], "audio": []}

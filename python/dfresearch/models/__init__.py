@@ -17,7 +17,7 @@ Example:
 import os
 from collections.abc import Iterator, Mapping, MutableMapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from torch import nn
@@ -104,6 +104,14 @@ class ModelFamily(MutableMapping[str, "type[nn.Module]"]):
 
 MODEL_REGISTRY: dict[str, ModelFamily] = {modality: ModelFamily(lines) for modality, lines in _LOCATIONS.items()}
 """modality -> name -> class."""
+
+
+@overload
+def list_models(modality: str) -> list[str]: ...
+
+
+@overload
+def list_models(modality: None = None) -> dict[str, list[str]]: ...
 
 
 def list_models(modality: str | None = None) -> "list[str] | dict[str, list[str]]":
