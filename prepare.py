@@ -3,6 +3,9 @@
     uv run prepare.py --demo --modality image     # build the demonstration data in .demo/
     uv run prepare.py --verify                    # what the cache holds, dataset by dataset
 
+`--verify` looks at the bytes of a file, for duplicates, and at its header. Pixels are checked when they are decoded: a
+file that fails then is quarantined by the run that found it.
+
 A score is comparable with another one because this file, the validation split and the budget stay what they are.
 """
 # ruff: noqa: E402 -- .env is loaded before the modules that read the environment when they are imported.
@@ -17,7 +20,9 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import dfresearch_rs
@@ -56,7 +61,10 @@ DEMO_CACHE = Path(".demo")
 
 
 def compute_sn34_score(
-    y_true: Sequence[int] | Tensor, y_prob: Sequence[float] | Tensor, alpha: float = SN34_ALPHA, beta: float = SN34_BETA
+    y_true: Sequence[int] | NDArray[np.generic] | Tensor,
+    y_prob: Sequence[float] | NDArray[np.generic] | Tensor,
+    alpha: float = SN34_ALPHA,
+    beta: float = SN34_BETA,
 ) -> dict[str, float]:
     """Score probabilities of being synthetic against labels (0 real, 1 synthetic); a sample is positive at p >= .5.
 
@@ -70,12 +78,13 @@ def evaluate_model(
 ) -> dict[str, float]:
     """Score `model` on every batch of `dataloader`, in float32 and evaluation mode, as the competition runs it.
 
-    The model gives logits [B, 2] (softmax) or one logit a sample (sigmoid). It is moved to `device`, the CPU where CUDA
+    The model gives logits [B, 2] (softmax) or one logit a sample (sigmoid), as a tensor or as the attribute `logits` of
+    its output. It is moved to `device`, the CPU where CUDA
     is asked for and missing; the training mode of each of its modules is what it was before.
 
     Raises:
         TrainingError: a logit is NaN or infinite.
-        ValueError: the output has another shape.
+        ValueError: the output is no tensor, or has another shape.
     """
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         warnings.warn("no CUDA device: evaluating on the CPU", stacklevel=2)
@@ -87,7 +96,8 @@ def evaluate_model(
     try:
         with torch.inference_mode():
             for inputs, batch_labels in dataloader:
-                logits = model(inputs.to(device, non_blocking=True))
+                output = model(inputs.to(device, non_blocking=True))
+                logits = getattr(output, "logits", output)
                 probabilities.append(_synthetic_probability(logits, len(batch_labels)).cpu())
                 labels.append(batch_labels)
     finally:
@@ -98,8 +108,10 @@ def evaluate_model(
     return compute_sn34_score(torch.cat(labels), torch.cat(probabilities))
 
 
-def _synthetic_probability(logits: Tensor, batch_size: int) -> Tensor:
+def _synthetic_probability(logits: object, batch_size: int) -> Tensor:
     """Turn logits [B, 2], [B, 1] or [B] into the probability of being synthetic, float32 [B]."""
+    if not isinstance(logits, Tensor):
+        raise ValueError(f"the model gave a {type(logits).__name__}: logits are a tensor, [B, 2], [B, 1] or [B]")
     if not torch.isfinite(logits).all():
         count = int((~torch.isfinite(logits)).sum())
         raise TrainingError(f"the model gave {count} logits that are NaN or infinite: there is no score for it")
@@ -149,8 +161,8 @@ def refuse_download(modality: str) -> None:
         f"  3. look at the result: uv run prepare.py --verify --modality {modality}\n"
         f"A cache that was filled elsewhere is used as it is, with its definitions in "
         f"{data.CACHE_DIR / 'gasbench_configs'}/.\n"
-        f"To try the pipeline on demonstration data: uv run prepare.py --demo --modality image, then "
-        f"DFRESEARCH_CACHE={DEMO_CACHE} uv run train_image.py --model forensic-cnn --time-budget 150"
+        f"To try the whole pipeline on demonstration data (`--demo` builds them), which leaves results/ alone: "
+        f"make demo-image"
     )
 
 
@@ -160,7 +172,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--modality", choices=MODALITIES, help="default: image; all of them with --verify")
     commands = parser.add_mutually_exclusive_group()
     commands.add_argument("--demo", action="store_true", help=f"build the demonstration data in {DEMO_CACHE}/")
-    commands.add_argument("--verify", action="store_true", help="print what the cache holds, dataset by dataset")
+    commands.add_argument("--verify", action="store_true", help="print what the cache holds; only headers are read")
     return parser.parse_args(arguments)
 
 

@@ -1,7 +1,9 @@
 """`prepare.py`: constants, the evaluation that every score comes from, and the data commands."""
 
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -118,6 +120,21 @@ def test_a_failing_model_gets_its_mode_back_too():
     assert model.training
 
 
+def test_logits_may_be_an_attribute_of_the_output():
+    logits = torch.tensor([[2.0, 1.0], [0.0, 3.0]])
+    scores = prepare.evaluate_model(Constant(SimpleNamespace(logits=logits)), [batch(0, 1)], device="cpu")
+    assert scores == prepare.evaluate_model(Constant(logits), [batch(0, 1)], device="cpu")
+    with pytest.raises(ValueError, match="the model gave a tuple"):
+        prepare.evaluate_model(Constant((logits, logits)), [batch(0, 1)], device="cpu")
+
+
+def test_scores_take_lists_arrays_and_tensors():
+    labels, probabilities = [0, 0, 1, 1], [0.125, 0.625, 0.75, 0.875]
+    expected = prepare.compute_sn34_score(labels, probabilities)
+    for convert in (np.array, torch.tensor):
+        assert prepare.compute_sn34_score(convert(labels), convert(probabilities)) == expected
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_logits_that_are_no_numbers_are_an_error(bad):
     logits = torch.tensor([[0.0, bad], [0.0, 1.0]])
@@ -193,6 +210,9 @@ def test_downloading_is_refused_with_what_to_do_instead(cache, capsys, modality)
     assert str(cache / "datasets" / modality) in errors
     assert f"datasets/{modality}.yaml" in errors
     assert "--demo" in errors
+    # The bare training command would write its checkpoint over a person's own.
+    assert errors.endswith("make demo-image\n")
+    assert "train_image.py" not in errors
 
 
 def test_the_layout_that_the_refusal_describes_works(cache, tmp_path, capsys):
