@@ -19,9 +19,10 @@ import time
 from collections.abc import Sequence
 
 import train_image
-from dfresearch import training
+from dfresearch import command_line, training
 from dfresearch.models import list_models
 from dfresearch.results import checkpoint_directory
+from export import generate_model_py
 
 DEFAULT_EPOCHS = 10
 
@@ -35,9 +36,16 @@ def run(modality: str, settings: train_image.Settings, epochs: int) -> None:
     started_at = time.perf_counter()
     training.seed_everything(settings.seed)
     device = training.select_device()
+    # What would keep the checkpoint from being written is found now, not after an epoch.
+    model_source = generate_model_py(modality, settings.model)
+    checkpoint = checkpoint_directory(modality)
+    training.require_writable(checkpoint)
+
     train_loader = script.build_loader("train", settings)
     val_loader = script.build_loader("val", settings)
+    known_quarantined = script.quarantined_files()
     model = script.build_model(settings).to(device)
+    training.require_registered_architecture(model, modality, settings.model)
     # Quarantine may shorten epochs: the steps set the schedule, the count of epochs the end.
     steps = max(1, epochs * len(train_loader) // script.GRADIENT_ACCUMULATION)
     budget = training.Budget(steps=steps)
@@ -48,7 +56,7 @@ def run(modality: str, settings: train_image.Settings, epochs: int) -> None:
         scores = script.evaluate(model, val_loader, device)
         better = not best_scores or scores["sn34_score"] > best_scores["sn34_score"]
         if better:
-            script.save_checkpoint(model, settings, checkpoint_directory(modality))
+            script.save_checkpoint(model, settings, model_source, checkpoint)
             best_epoch, best_scores = epoch, scores
         print(
             f"epoch {epoch} of {epochs}: sn34_score {scores['sn34_score']:.6f}, accuracy {scores['accuracy']:.4f}"
@@ -61,8 +69,9 @@ def run(modality: str, settings: train_image.Settings, epochs: int) -> None:
     record = script.train(model, train_loader, budget, settings, device, after_epoch=evaluate_epoch)
     print(f"the checkpoint is that of epoch {best_epoch}")
     total_seconds = time.perf_counter() - started_at
-    loaders = [train_loader, val_loader]
-    script.report(best_scores, settings, record, model, loaders, budget.training_seconds, total_seconds, device)
+    quarantined = script.count_quarantined(known_quarantined, [train_loader, val_loader])
+    seconds = budget.training_seconds
+    script.report(best_scores, settings, record, model, train_loader, quarantined, seconds, total_seconds, device)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -70,15 +79,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--modality", default="image", choices=sorted(TRAINING_SCRIPTS))
     parser.add_argument("--model", help="default: the training script's")
-    parser.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS, help="default: %(default)s")
-    parser.add_argument("--lr", type=float, help="peak learning rate; default: the training script's")
-    parser.add_argument("--batch-size", type=int, help="samples per batch; default: the training script's")
-    parser.add_argument("--max-per-class", type=int, help="samples of each class; default: all")
+    number, count, seed = command_line.positive_number, command_line.positive_integer, command_line.seed
+    parser.add_argument("--epochs", type=count, default=DEFAULT_EPOCHS, help="default: %(default)s")
+    parser.add_argument("--lr", type=number, help="peak learning rate; default: the training script's")
+    parser.add_argument("--batch-size", type=count, help="samples per batch; default: the training script's")
+    parser.add_argument("--max-per-class", type=count, help="samples of each class; default: all")
     parser.add_argument("--no-pretrained", action="store_true", help="start from random weights; needs no network")
-    parser.add_argument("--seed", type=int, help="of weights, order and augmentation; default: the training script's")
+    parser.add_argument("--seed", type=seed, help="of weights, order and augmentation; default: the training script's")
     parsed = parser.parse_args(arguments)
-    if parsed.epochs < 1:
-        parser.error(f"--epochs: {parsed.epochs} is less than one")
     script = TRAINING_SCRIPTS[parsed.modality]
     parsed.model = script.MODEL if parsed.model is None else parsed.model
     names = list_models(parsed.modality)

@@ -4,8 +4,12 @@
     uv run train_image.py --model clip-vit-l14 --lr 1e-5     # some of them from the command line
     uv run train_image.py --dry-run                          # every stage, a few steps each, nothing kept
 
-This is the file to edit: knobs, data, model, optimizer, loop. `prepare.py` keeps the rules: the budget, the validation
-split and the score. The summary after the line `---` is what programs read; its keys stay.
+This is the file to edit: knobs, data, choice of the model, optimizer, loop. An architecture is edited in its own file
+in `python/dfresearch/models/image/`, which the checkpoint carries: a model that was changed in here could not be loaded
+again, and is refused. `prepare.py` keeps the rules: the budget, the validation split and the score. The summary after
+the line `---` is what programs read; its keys stay.
+
+A dry run takes seconds on a GPU or with a small model, up to some minutes with a large one on a CPU.
 """
 # ruff: noqa: E402 -- .env is loaded before the modules that read the environment when they are imported.
 
@@ -14,10 +18,11 @@ from dotenv import load_dotenv
 load_dotenv()
 
 import argparse
+import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +32,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 import dfresearch_rs
-from dfresearch import data, training
+from dfresearch import command_line, data, training
 from dfresearch.data import BatchLoader, make_dataloader
 from dfresearch.models import get_model, list_models
 from dfresearch.results import checkpoint_directory
@@ -55,10 +60,11 @@ PREPROCESSING = "competition"  # or "stretch"; the competition itself always fee
 NUM_WORKERS = 4  # decoding threads
 SEED = 42  # weights, order and augmentation; never the split
 
-# What --dry-run trains with: enough samples for both classes in the validation split.
+# What --dry-run trains with at most.
 DRY_RUN_STEPS = 2
 DRY_RUN_MAX_PER_CLASS = 64
-DRY_RUN_CPU_BATCH_SIZE = 8
+DRY_RUN_CPU_MAX_PER_CLASS = 16
+DRY_RUN_CPU_BATCH_SIZE = 2
 
 
 @dataclass
@@ -182,20 +188,23 @@ def evaluate(model: nn.Module, loader: BatchLoader, device: torch.device) -> dic
     return scores
 
 
-def save_checkpoint(model: nn.Module, settings: Settings, folder: Path) -> None:
+def save_checkpoint(model: nn.Module, settings: Settings, model_source: str, folder: Path) -> None:
     """Replace the checkpoint's three files together: weights, config of what was trained, model source."""
-    dfresearch_rs.write_checkpoint(
-        folder,
-        generate_model_config(MODALITY, settings.model, preprocessing={"target_size": list(TARGET_SIZE)}),
-        generate_model_py(MODALITY, settings.model),
-        model.state_dict(),
-    )
+    config = generate_model_config(MODALITY, settings.model, preprocessing={"target_size": list(TARGET_SIZE)})
+    try:
+        dfresearch_rs.write_checkpoint(folder, config, model_source, model.state_dict())
+    except OSError as error:
+        raise training.TrainingError(f"the checkpoint could not be written to {folder}: {error}") from error
 
 
-def count_quarantined(loaders: Sequence[BatchLoader]) -> int:
-    """Count the files of the cache that cannot be decoded, whether known before or found by `loaders`."""
-    known = {path for path, _ in data.survey_cache(MODALITY).report.quarantined}
-    return len(known.union(path for loader in loaders for path, _ in loader.quarantined))
+def quarantined_files() -> set[Path]:
+    """Find the files of the cache that are known not to be decodable."""
+    return {path for path, _ in data.survey_cache(MODALITY).report.quarantined}
+
+
+def count_quarantined(known: Iterable[Path], loaders: Sequence[BatchLoader]) -> int:
+    """Count the files that cannot be decoded, whether `known` before or found by `loaders`."""
+    return len({*known}.union(path for loader in loaders for path, _ in loader.quarantined))
 
 
 def report(
@@ -203,13 +212,13 @@ def report(
     settings: Settings,
     record: training.TrainingRecord,
     model: nn.Module,
-    loaders: Sequence[BatchLoader],
+    train_loader: BatchLoader,
+    quarantined: int,
     training_seconds: float,
     total_seconds: float,
     device: torch.device,
 ) -> None:
     """Print the summary."""
-    train_loader, *_ = loaders
     training.print_summary(
         {
             "model": settings.model,
@@ -229,7 +238,7 @@ def report(
             "augment_level": AUGMENT_LEVEL,
             "data_wait_seconds": round(train_loader.data_wait_seconds, 1),
             "samples_per_second": round(record.samples / training_seconds, 1),
-            "quarantined": count_quarantined(loaders),
+            "quarantined": quarantined,
         }
     )
 
@@ -239,19 +248,40 @@ def report(
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def shrink_to_dry_run(settings: Settings, device: torch.device) -> None:
+    """Lower batch size and number of samples to what shows that every stage runs."""
+    limit = min(settings.max_per_class or DRY_RUN_MAX_PER_CLASS, DRY_RUN_MAX_PER_CLASS)
+    settings.max_per_class = limit
+    if device.type == "cpu":
+        settings.batch_size = min(settings.batch_size, DRY_RUN_CPU_BATCH_SIZE)
+        # So few samples may leave the validation split without a class.
+        settings.max_per_class = min(limit, DRY_RUN_CPU_MAX_PER_CLASS)
+        while settings.max_per_class < limit and not holds_both_classes("val", settings.max_per_class):
+            settings.max_per_class = min(limit, 2 * settings.max_per_class)
+
+
+def holds_both_classes(split: str, max_per_class: int) -> bool:
+    """Tell whether a split of so many samples of each class has both."""
+    return len({label for _, label in data.gather_samples(MODALITY, split, max_per_class)}) == 2
+
+
 def run(settings: Settings, budget: training.Budget) -> None:
     """Train within `budget`, evaluate, write the checkpoint and print the summary."""
     started_at = time.perf_counter()
     training.seed_everything(settings.seed)
     device = training.select_device()
+    # What would keep the checkpoint from being written is found now, not after the training.
+    model_source = generate_model_py(MODALITY, settings.model)
     if settings.dry_run:
-        settings.max_per_class = DRY_RUN_MAX_PER_CLASS
-        if device.type == "cpu":
-            settings.batch_size = min(settings.batch_size, DRY_RUN_CPU_BATCH_SIZE)
+        shrink_to_dry_run(settings, device)
+    else:
+        training.require_writable(checkpoint_directory(MODALITY))
 
     train_loader = build_loader("train", settings)
     val_loader = build_loader("val", settings)
+    known_quarantined = quarantined_files()
     model = build_model(settings).to(device)
+    training.require_registered_architecture(model, MODALITY, settings.model)
     print(
         f"{settings.model} on {device}: {len(train_loader.dataset)} samples to train on, "
         f"{len(val_loader.dataset)} to validate on",
@@ -263,31 +293,35 @@ def run(settings: Settings, budget: training.Budget) -> None:
 
     if settings.dry_run:
         with tempfile.TemporaryDirectory(prefix="dfresearch-dry-run-") as folder:
-            save_checkpoint(model, settings, Path(folder) / "checkpoint")
+            save_checkpoint(model, settings, model_source, Path(folder) / "checkpoint")
             export_model(MODALITY, settings.model, Path(folder) / "checkpoint", Path(folder) / "exports")
         print("dry run: every stage ran; nothing was kept, and the score means nothing")
     else:
-        save_checkpoint(model, settings, checkpoint_directory(MODALITY))
+        save_checkpoint(model, settings, model_source, checkpoint_directory(MODALITY))
 
     total_seconds = time.perf_counter() - started_at
-    loaders = [train_loader, val_loader]
-    report(scores, settings, record, model, loaders, budget.training_seconds, total_seconds, device)
+    quarantined = count_quarantined(known_quarantined, [train_loader, val_loader])
+    training_seconds = budget.training_seconds
+    report(scores, settings, record, model, train_loader, quarantined, training_seconds, total_seconds, device)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; what is not given is the knob's value."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=MODEL, choices=list_models(MODALITY))
-    parser.add_argument("--lr", type=float, default=LEARNING_RATE, help="peak learning rate (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="samples per batch (default: %(default)s)")
+    number, count, seed = command_line.positive_number, command_line.positive_integer, command_line.seed
+    parser.add_argument("--lr", type=number, default=LEARNING_RATE, help="peak learning rate (default: %(default)s)")
+    parser.add_argument("--batch-size", type=count, default=BATCH_SIZE, help="samples per batch (default: %(default)s)")
     parser.add_argument(
-        "--time-budget", type=float, default=TIME_BUDGET, help="seconds of training (default: %(default)s)"
+        "--time-budget", type=number, default=TIME_BUDGET, help="seconds of training (default: %(default)s)"
     )
     parser.add_argument(
-        "--max-per-class", type=int, default=MAX_PER_CLASS, help="samples of each class (default: %(default)s)"
+        "--max-per-class", type=count, default=MAX_PER_CLASS, help="samples of each class (default: %(default)s)"
     )
     parser.add_argument("--no-pretrained", action="store_true", help="start from random weights; needs no network")
-    parser.add_argument("--seed", type=int, default=SEED, help="of weights, order, augmentation (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=seed, default=SEED, help="of weights, order, augmentation (default: %(default)s)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="run every stage for a few steps and keep nothing")
     return parser.parse_args(arguments)
 
@@ -304,8 +338,8 @@ def main() -> int:
         seed=arguments.seed,
         dry_run=arguments.dry_run,
     )
-    budget = training.Budget(seconds=arguments.time_budget, steps=DRY_RUN_STEPS if arguments.dry_run else float("inf"))
-    return training.run_to_exit_code(lambda: run(settings, budget))
+    steps = DRY_RUN_STEPS if settings.dry_run else math.inf
+    return training.run_to_exit_code(lambda: run(settings, training.Budget(arguments.time_budget, steps)))
 
 
 if __name__ == "__main__":

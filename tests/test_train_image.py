@@ -1,27 +1,34 @@
-"""`train_image.py`, `train_full.py` and `evaluate.py` from end to end on a tiny cache, and how they fail."""
+"""`train_image.py` and `train_full.py` from end to end on a tiny cache, and how they fail."""
 
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
+from training_runs import (
+    CHECKPOINT,
+    MODEL,
+    ROOT,
+    evaluated,
+    make_workplace,
+    settings,
+    summary_of,
+    train,
+    trained_in_full,
+    write_cache,
+)
 
 import dfresearch_rs
 import evaluate
 import train_full
 import train_image
 from dfresearch import data, training
+from dfresearch.models import MODEL_REGISTRY
+from dfresearch.models.image.forensic_cnn import ForensicCNN
 
-ROOT = Path(__file__).parents[1]
-PER_CLASS = 24
-MODEL = "forensic-cnn"
-CHECKPOINT = Path("results/checkpoints/image")
 CHECKPOINT_FILES = ["model.py", "model.safetensors", "model_config.yaml"]
 SUMMARY_KEYS = [
     "model",
@@ -45,51 +52,9 @@ SUMMARY_KEYS = [
 ]
 
 
-def write_cache(cache, media_types=("real", "synthetic")):
-    """Noise is real and smooth colour is synthetic: a few steps tell them apart."""
-    definitions = cache / "gasbench_configs"
-    definitions.mkdir(parents=True)
-    generator = np.random.default_rng(0)
-    entries = []
-    for media_type in media_types:
-        name = f"{media_type}-images"
-        entries.append({"name": name, "path": f"by-hand/{name}", "modality": "image", "media_type": media_type})
-        folder = cache / "datasets" / "image" / name
-        folder.mkdir(parents=True)
-        for number in range(PER_CLASS):
-            pixels = generator.integers(0, 256, (32, 32, 3) if media_type == "real" else (1, 1, 3), dtype=np.uint8)
-            Image.fromarray(np.broadcast_to(pixels, (32, 32, 3)).copy()).save(folder / f"{number:06d}.png")
-    lines = ["datasets:"]
-    for entry in entries:
-        lines += [f"  {'- ' if index == 0 else '  '}{key}: {value}" for index, (key, value) in enumerate(entry.items())]
-    (definitions / "image_datasets.yaml").write_text("\n".join(lines) + "\n")
-
-
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """An empty current folder for results, small images, and a cache with both classes."""
-    write_cache(tmp_path / "cache")
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr(data, "CACHE_DIR", tmp_path / "cache")
-    monkeypatch.setattr(train_image, "TARGET_SIZE", (32, 32))
-    monkeypatch.setattr(train_image, "WARMUP_STEPS", 2)
-    return tmp_path / "work"
-
-
-def settings(**changes):
-    return train_image.Settings(
-        **{"model": MODEL, "batch_size": 8, "learning_rate": 1e-2, "pretrained": False} | changes
-    )
-
-
-def train(steps=6, **changes):
-    budget = training.Budget(steps=steps)
-    return training.run_to_exit_code(lambda: train_image.run(settings(**changes), budget))
-
-
-def summary_of(text):
-    return dict(line.split(": ", 1) for line in text.split("---\n")[1].splitlines() if ": " in line)
+    return make_workplace(tmp_path, monkeypatch)
 
 
 # A training that ends well
@@ -188,6 +153,25 @@ def test_a_dry_run_runs_every_stage_and_keeps_nothing(workplace, monkeypatch, ca
     assert list(workplace.iterdir()) == []
 
 
+def dry_run_settings(device="cpu", **changes):
+    changed = settings(**{"dry_run": True, "batch_size": 32, "max_per_class": 5000} | changes)
+    train_image.shrink_to_dry_run(changed, torch.device(device))
+    return changed.batch_size, changed.max_per_class
+
+
+def test_a_dry_run_is_small_and_smaller_on_a_cpu(workplace, monkeypatch):
+    assert dry_run_settings("cuda") == (32, 64)
+    assert dry_run_settings() == (2, 16)
+    assert dry_run_settings(batch_size=1) == (1, 16)
+    for device in ("cpu", "cuda"):
+        assert dry_run_settings(device, max_per_class=9)[1] == 9
+    monkeypatch.setattr(train_image, "holds_both_classes", lambda split, max_per_class: max_per_class > 20)
+    assert dry_run_settings() == (2, 32)
+    assert dry_run_settings(max_per_class=20) == (2, 20)
+    monkeypatch.setattr(train_image, "holds_both_classes", lambda split, max_per_class: False)
+    assert dry_run_settings(max_per_class=None) == (2, 64)
+
+
 # Failures: no score, no checkpoint
 
 
@@ -197,16 +181,15 @@ def assert_nothing_came_of_it(workplace, captured, message):
     assert list(workplace.iterdir()) == []
 
 
-class NotANumber(nn.Module):
+class NotANumber(ForensicCNN):
     """A model whose logits are NaN, always or in evaluation mode only."""
 
     def __init__(self, in_training=True):
         super().__init__()
-        self.scale = nn.Parameter(torch.ones(2))
         self.in_training = in_training
 
     def forward(self, inputs):
-        logits = self.scale * inputs.float().mean((1, 2, 3)).unsqueeze(1)
+        logits = super().forward(inputs)
         return logits * torch.nan if self.in_training or not self.training else logits
 
 
@@ -254,6 +237,90 @@ def test_a_failed_training_leaves_the_last_checkpoint(workplace, monkeypatch, ca
     monkeypatch.setattr(train_image, "build_model", lambda settings: NotANumber(in_training=False))
     assert train() == 1
     assert {path.name: path.read_bytes() for path in CHECKPOINT.iterdir()} == before
+
+
+class Wrapped(nn.Module):
+    """What data parallelism makes of a model's names."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, inputs):
+        return self.module(inputs)
+
+
+def test_an_architecture_that_was_changed_in_the_script_is_refused_before_training(workplace, monkeypatch, capsys):
+    build_model = train_image.build_model
+
+    def build(settings):
+        model = build_model(settings)
+        model.classifier = nn.Sequential(nn.Linear(128, 16), nn.ReLU(), nn.Linear(16, 2))
+        return model
+
+    monkeypatch.setattr(train_image, "build_model", build)
+    for run in (train, trained_in_full):
+        assert run() == 1
+        captured = capsys.readouterr()
+        assert "epoch" not in captured.out
+        message = "classifier.weight is missing; classifier.bias is missing; classifier.0.weight is new; and 3 more"
+        assert_nothing_came_of_it(workplace, captured, message)
+        assert "Edit the architecture in python/dfresearch/models/image/forensic_cnn.py" in captured.err
+
+
+@pytest.mark.parametrize("wrap", [Wrapped, lambda model: torch.compile(model, backend="eager")])
+def test_a_wrapped_model_is_the_registered_one(workplace, monkeypatch, wrap):
+    build_model = train_image.build_model
+    monkeypatch.setattr(train_image, "build_model", lambda settings: wrap(build_model(settings)))
+    assert train(steps=1) == 0
+    assert evaluated("image", MODEL, CHECKPOINT / "model.safetensors", 8) in (0, 1)
+
+
+@pytest.mark.parametrize("blocked", ["results", "results/checkpoints"])
+def test_results_that_cannot_be_written_are_found_before_training(workplace, capsys, blocked):
+    path = workplace / blocked
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("a file where a folder is needed")
+    for run in (train, trained_in_full):
+        assert run() == 1
+        captured = capsys.readouterr()
+        assert "results cannot be written there: Not a directory" in captured.err
+        assert captured.out == ""
+
+
+def test_a_model_file_that_the_competition_refuses_is_found_before_training(workplace, monkeypatch, capsys):
+    source = (ROOT / "python/dfresearch/models/image/forensic_cnn.py").read_text() + "\nimport os\n"
+    (workplace.parent / "refused_detector.py").write_text(source)
+    monkeypatch.syspath_prepend(workplace.parent)
+    refused = type("Refused", (ForensicCNN,), {"__module__": "refused_detector"})
+    monkeypatch.setitem(MODEL_REGISTRY["image"], MODEL, refused)
+    for run in (train, trained_in_full, lambda: train(dry_run=True)):
+        assert run() == 1
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert_nothing_came_of_it(workplace, captured, "refused_detector.py: line")
+
+
+def test_what_the_system_refuses_while_saving_is_one_line(workplace, monkeypatch, capsys):
+    def full_disk(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(dfresearch_rs, "write_checkpoint", full_disk)
+    assert train(steps=1) == 1
+    message = f"error: the checkpoint could not be written to {CHECKPOINT}: [Errno 28] No space left"
+    assert_nothing_came_of_it(workplace, capsys.readouterr(), message)
+
+
+def test_a_cache_that_fails_after_the_training_does_not_cost_the_score(workplace, monkeypatch, capsys):
+    save_checkpoint = train_image.save_checkpoint
+
+    def save(*arguments):
+        save_checkpoint(*arguments)
+        monkeypatch.setattr(data, "survey_cache", lambda modality: 1 / 0)
+
+    monkeypatch.setattr(train_image, "save_checkpoint", save)
+    assert train(steps=1) == 0
+    assert "sn34_score: " in capsys.readouterr().out
 
 
 # As a command
@@ -314,6 +381,50 @@ def test_the_command_line_sets_the_knobs():
     assert arguments.dry_run
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--batch-size", "0"],
+        ["--batch-size", "-3"],
+        ["--batch-size", "1.5"],
+        ["--time-budget", "0"],
+        ["--time-budget", "nan"],
+        ["--time-budget", "inf"],
+        ["--max-per-class", "-1"],
+        ["--seed", "-1"],
+        ["--seed", str(2**32)],
+        ["--lr", "-1"],
+        ["--lr", "nan"],
+        ["--lr", "much"],
+    ],
+)
+def test_a_value_that_no_training_could_use_is_a_usage_error(capsys, flags):
+    parsers = [train_image.parse_arguments]
+    parsers += [] if flags[0] == "--time-budget" else [train_full.parse_arguments]
+    parsers += [evaluate.parse_arguments] if flags[0] == "--batch-size" else []
+    for parse in parsers:
+        with pytest.raises(SystemExit) as exit_status:
+            parse(flags)
+        assert exit_status.value.code == 2
+        assert f"error: argument {flags[0]}: {flags[1]}" in capsys.readouterr().err.replace("'", "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "message"),
+    [
+        ({"batch_size": 0}, 2, "batch_size: 0"),
+        ({"max_per_class": -1}, 2, "max_per_class: -1"),
+        ({"seed": -1}, 2, "seed: -1"),
+        ({"seed": 2**64}, 2, "seed: 1844"),
+        ({}, -1, "augment_level: -1 is none of the table's levels 0, 1, 2, 3"),
+    ],
+)
+def test_a_knob_that_no_training_could_use_is_one_line(workplace, monkeypatch, capsys, changes, level, message):
+    monkeypatch.setattr(train_image, "AUGMENT_LEVEL", level)
+    assert train(**changes) == 1
+    assert_nothing_came_of_it(workplace, capsys.readouterr(), f"error: {message}")
+
+
 def test_the_knobs_are_the_documented_ones():
     assert (train_image.AUGMENT_LEVEL, train_image.WARMUP_STEPS, train_image.GRADIENT_ACCUMULATION) == (2, 100, 1)
     assert (train_image.DROPOUT, train_image.WEIGHT_DECAY, train_image.MAX_GRADIENT_NORM) == (0.3, 1e-4, 1.0)
@@ -333,7 +444,7 @@ def test_a_full_training_keeps_its_best_epoch(workplace, monkeypatch, capsys):
     monkeypatch.setattr(
         train_image, "save_checkpoint", lambda *arguments: written.append(1) or save_checkpoint(*arguments)
     )
-    assert training.run_to_exit_code(lambda: train_full.run("image", settings(max_per_class=None), 3)) == 0
+    assert trained_in_full(epochs=3) == 0
     output = capsys.readouterr().out
     assert len(written) == 2
     assert "the checkpoint is that of epoch 2" in output
@@ -351,34 +462,3 @@ def test_a_full_training_takes_every_sample_by_default():
         train_full.parse_arguments(["--epochs", "0"])
     with pytest.raises(SystemExit):
         train_full.parse_arguments(["--model", "no-such-model"])
-
-
-# Evaluation of a checkpoint
-
-
-def evaluated(*arguments):
-    return training.run_to_exit_code(lambda: evaluate.run(*arguments))
-
-
-def test_missing_weights_are_named(workplace, capsys):
-    assert evaluated("image", None, CHECKPOINT / "model.safetensors", 8) == 1
-    assert "results/checkpoints/image/model.safetensors: no such weights" in capsys.readouterr().err
-
-
-def test_a_checkpoint_of_another_model_is_refused(workplace, capsys):
-    assert train(steps=1) == 0
-    assert evaluated("image", "efficientnet-b4", CHECKPOINT / "model.safetensors", 8) == 1
-    assert "forensic-cnn, not of efficientnet-b4" in capsys.readouterr().err
-
-
-def test_bare_weights_need_a_model_name(workplace, capsys):
-    assert train(steps=1) == 0
-    bare = Path("bare/model.safetensors")
-    bare.parent.mkdir()
-    bare.write_bytes((CHECKPOINT / "model.safetensors").read_bytes())
-    assert evaluated("image", None, bare, 8) == 1
-    assert "--model" in capsys.readouterr().err
-    passed = evaluated("image", MODEL, bare, 8) == 0
-    output = capsys.readouterr().out
-    assert ("PASS" in output, "FAIL" in output) == (passed, not passed)
-    assert passed == (float(summary_of(output)["accuracy"]) >= 0.8)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dfresearch import training
+from dfresearch.models import MODEL_REGISTRY, get_model
 from dfresearch_rs import ArgumentError
 
 
@@ -152,7 +153,55 @@ def test_frozen_parameters_are_counted_too():
     assert training.count_parameters(model) == 8
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_a_generator_would_refuse_is_named(seed):
+    with pytest.raises(ArgumentError, match=f"seed: {seed} is not from 0 to 4294967295"):
+        training.seed_everything(seed)
+
+
 # Checks
+
+
+class NeedsValues(nn.Module):
+    """A detector whose constructor reads numbers from a tensor, which the meta device cannot give."""
+
+    def __init__(self, num_classes=2, pretrained=True):
+        super().__init__()
+        width = int(torch.linspace(1, 4, 2)[1].item())
+        self.head = nn.Linear(width, num_classes)
+
+
+def test_an_architecture_is_compared_by_names_and_shapes():
+    for name in ("forensic-cnn", "efficientnet-b4"):
+        model = get_model("image", name, pretrained=False)
+        training.require_registered_architecture(model, "image", name)
+        training.require_registered_architecture(model.half(), "image", name)
+    model.backbone.conv_stem = nn.Conv2d(3, 48, 5, bias=False)
+    message = r"backbone.conv_stem.weight is \[48, 3, 5, 5\] instead of \[48, 3, 3, 3\]\. Edit .*efficientnet_b4\.py"
+    with pytest.raises(training.TrainingError, match=message):
+        training.require_registered_architecture(model, "image", "efficientnet-b4")
+    with pytest.raises(training.TrainingError, match=r"and [0-9]+ more"):
+        training.require_registered_architecture(model, "image", "forensic-cnn")
+
+
+def test_an_architecture_that_needs_values_is_compared_too(monkeypatch):
+    monkeypatch.setitem(MODEL_REGISTRY["image"], "needs-values", NeedsValues)
+    torch.manual_seed(1)
+    model = NeedsValues()
+    state = torch.random.get_rng_state()
+    training.require_registered_architecture(model, "image", "needs-values")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    model.head = nn.Linear(5, 2)
+    with pytest.raises(training.TrainingError, match=r"head\.weight is \[2, 5\] instead of \[2, 4\]"):
+        training.require_registered_architecture(model, "image", "needs-values")
+
+
+def test_a_folder_is_tried_without_a_trace(tmp_path):
+    training.require_writable(tmp_path / "results" / "checkpoints")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(training.TrainingError, match="checkpoints: results cannot be written there: Not a directory"):
+        training.require_writable(tmp_path / "results" / "checkpoints")
 
 
 def test_both_classes_pass():

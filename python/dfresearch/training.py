@@ -7,9 +7,11 @@ import contextlib
 import math
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,12 +19,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from dfresearch.models import PretrainedWeightsError
-from dfresearch_rs import DfresearchError
+from dfresearch.models import PretrainedWeightsError, get_model, model_module
+from dfresearch_rs import ArgumentError, DfresearchError
 
 # The exit code by which a shell reports a program that Ctrl-C (signal 2) ended: 128 + 2.
 EXIT_INTERRUPTED = 130
 BYTES_PER_MEBIBYTE = 2**20
+# NumPy takes no larger seed, and every generator gets the same one.
+MAX_SEED = 2**32 - 1
+# How many parameters a message names before it only counts them.
+NAMED_PARAMETERS = 3
 
 
 class TrainingError(RuntimeError):
@@ -35,7 +41,13 @@ class TrainingError(RuntimeError):
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's generators (every GPU's too)."""
+    """Seed Python's, NumPy's and torch's generators (every GPU's too).
+
+    Raises:
+        ArgumentError: the seed is negative or above `MAX_SEED`.
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise ArgumentError(f"seed: {seed} is not from 0 to {MAX_SEED}")
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -253,6 +265,74 @@ def require_both_classes(labels: Iterable[int], split: str, modality: str) -> No
                 f"the {split} split holds no {name} {modality} samples: a detector needs both classes; "
                 f"`uv run prepare.py --verify --modality {modality}` shows what there is"
             )
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder, or one that could not be made, before anything is computed that should be kept in it.
+
+    Nothing is left behind: the nearest folder that exists is tried with a file that is gone at once.
+
+    Raises:
+        TrainingError: names the folder and the system's reason.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(b"writable")
+    except OSError as error:
+        raise TrainingError(
+            f"{folder}: results cannot be written there: {error.strerror}; DFRESEARCH_RESULTS names another place"
+        ) from error
+
+
+def require_registered_architecture(model: nn.Module, modality: str, name: str) -> None:
+    """Refuse a model whose weights would not fit the file that a checkpoint carries as its `model.py`.
+
+    Names and shapes of the state dict are compared with those of the registered model; the names that torch.compile and
+    data parallelism add are left out, as they are in a checkpoint.
+
+    Raises:
+        TrainingError: names the differences and the file to edit instead.
+    """
+    expected = _shapes(_build_without_memory(modality, name))
+    actual = _shapes(model)
+    differences = [
+        *(f"{key} is missing" for key in expected if key not in actual),
+        *(f"{key} is new" for key in actual if key not in expected),
+        *(
+            f"{key} is {actual[key]} instead of {expected[key]}"
+            for key in expected
+            if key in actual and actual[key] != expected[key]
+        ),
+    ]
+    if not differences:
+        return
+    named = "; ".join(differences[:NAMED_PARAMETERS])
+    rest = len(differences) - NAMED_PARAMETERS
+    path = f"python/{model_module(modality, name).replace('.', '/')}.py"
+    raise TrainingError(
+        f"the model is not the registered {name}, whose file its checkpoint would carry: {named}"
+        f"{f'; and {rest} more' if rest > 0 else ''}. Edit the architecture in {path}, or register a file of its own"
+    )
+
+
+def _build_without_memory(modality: str, name: str) -> nn.Module:
+    """Build the registered model on the meta device, or on the CPU where its constructor computes with values."""
+    try:
+        with torch.device("meta"):
+            return get_model(modality, name, num_classes=2, pretrained=False)
+    except (NotImplementedError, RuntimeError):
+        # The training's generator stays where it was.
+        with torch.random.fork_rng(devices=[]):
+            return get_model(modality, name, num_classes=2, pretrained=False)
+
+
+def _shapes(model: nn.Module) -> dict[str, list[int]]:
+    """Return the shape of every entry of the state dict, under the names that a checkpoint has."""
+    shapes = {key.replace("_orig_mod.", ""): list(value.shape) for key, value in model.state_dict().items()}
+    if all(key.startswith("module.") for key in shapes):
+        shapes = {key.removeprefix("module."): shape for key, shape in shapes.items()}
+    return shapes
 
 
 def finite_loss(loss: Tensor, step: int, learning_rate: float) -> float:
