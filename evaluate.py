@@ -27,7 +27,8 @@ import torch
 import yaml
 from torch import nn
 
-from dfresearch import training
+import dfresearch_rs
+from dfresearch import command_line, training
 from dfresearch.data import make_dataloader
 from dfresearch.models import list_models, model_module
 from dfresearch.results import checkpoint_directory
@@ -65,6 +66,7 @@ def read_config(weights: Path, modality: str, model_name: str | None) -> dict[st
 
     Raises:
         TrainingError: there are no weights or no configuration, or it is another modality's or another model's.
+        SubmissionError: the configuration is not one that the competition would accept.
     """
     if not weights.is_file():
         raise training.TrainingError(f"{weights}: no such weights; train first, or name them with --weights")
@@ -73,36 +75,42 @@ def read_config(weights: Path, modality: str, model_name: str | None) -> dict[st
         if model_name is None:
             raise training.TrainingError(f"{path} is missing: name the registered model with --model")
         return generate_model_config(modality, model_name)
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if config.get("modality", modality) != modality:
-        raise training.TrainingError(f"{path} is of a model for {config['modality']}, not for {modality}")
-    name = config.get("name")
-    if model_name is not None and name != generate_model_config(modality, model_name)["name"]:
+    checked = dfresearch_rs.read_model_config(path)
+    if checked.modality != modality:
+        raise training.TrainingError(f"{path} is of a model for {checked.modality}, not for {modality}")
+    if model_name is not None and checked.name != generate_model_config(modality, model_name)["name"]:
         raise training.TrainingError(
-            f"{path} is of {name}, not of {model_name}: leave out --model, or name its weights"
+            f"{path} is of {checked.name or 'no name'}, not of {model_name}: leave out --model, or name its weights"
         )
-    return config
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise training.TrainingError(f"{path}: {error}") from error
 
 
 def load_detector(weights: Path, modality: str, model_name: str | None, config: dict[str, Any]) -> nn.Module:
     """Build the model through the `load_model` of the file beside `weights`, or of the registered model's file.
 
     Raises:
-        TrainingError: there is no model file, or no `load_model` in it.
+        TrainingError: there is no model file, or it does not load the weights.
+        SubmissionError: the model file breaks the competition's rules; it is not executed.
     """
     source = weights.parent / "model.py"
-    if source.is_file():
-        module = _import_file(source)
-    elif model_name is not None:
-        module = import_module(model_module(modality, model_name))
-    else:
+    if not source.is_file() and model_name is None:
         raise training.TrainingError(f"{source} is missing: name the registered model with --model")
-    if not hasattr(module, "load_model"):
-        raise training.TrainingError(f"{source} has no function load_model")
+    if source.is_file():
+        dfresearch_rs.check_model_source(source.read_text(encoding="utf-8", errors="replace"), source)
     model_section = config.get("model") or {}
     keywords = {key: value for key, value in model_section.items() if key not in RESERVED_MODEL_KEYS}
-    model = module.load_model(str(weights), num_classes=model_section.get("num_classes", 2), **keywords)
-    return model.to(DTYPES[str(config.get("dtype") or "float32").lower()])
+    dtype = DTYPES[str(config.get("dtype") or "float32").lower()]
+    try:
+        module = _import_file(source) if source.is_file() else import_module(model_module(modality, str(model_name)))
+        model = module.load_model(str(weights), num_classes=model_section.get("num_classes", 2), **keywords)
+        return model.to(dtype)
+    except Exception as error:  # whatever the code of a model raises
+        file = source.name if source.is_file() else model_name
+        reason = f"{type(error).__name__}: {error}"
+        raise training.TrainingError(f"{weights} does not load through {file}: {reason}") from error
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -145,7 +153,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--modality", default="image", choices=MODALITIES)
     parser.add_argument("--model", help="name in the registry; needed where the weights have no model.py beside them")
     parser.add_argument("--weights", type=Path, help="default: results/checkpoints/MODALITY/model.safetensors")
-    parser.add_argument("--batch-size", type=int, help="default: the modality's")
+    parser.add_argument("--batch-size", type=command_line.positive_integer, help="default: the modality's")
     parsed = parser.parse_args(arguments)
     names = list_models(parsed.modality)
     if parsed.model is not None and parsed.model not in names:
