@@ -4,7 +4,7 @@
 //! truncated data are an error, any other warning of libjpeg passes. Orientation in EXIF is not applied.
 //!
 //! One difference is meant: an image of more than 100 scans is refused, as browsers do. Pillow has no such limit,
-//! and a file of a few kilobytes keeps it busy for minutes.
+//! and passes over the whole image again for every ten bytes that a scan can be as short as.
 
 use std::ffi::CStr;
 use std::ffi::{c_char, c_int, c_uchar};
