@@ -67,7 +67,9 @@ impl Pixels {
             matches!((photometric, samples), (WHITE_IS_ZERO | BLACK_IS_ZERO | PALETTE, 1) | (RGB, 3));
         let reversible = reversible && bits <= 8 && sample_format == UNSIGNED && extra.is_empty();
         // Uncompressed ones are Pillow's to read, compressed ones libtiff's.
-        let reversible = reversible && (photometric != PALETTE || directory.compression != UNCOMPRESSED);
+        let unread_by_pillow =
+            directory.planar || photometric == PALETTE || photometric == WHITE_IS_ZERO && bits == 8;
+        let reversible = reversible && !(unread_by_pillow && directory.compression == UNCOMPRESSED);
         if directory.reversed_bits && !reversible {
             return Err(unsupported("bits in reverse order"));
         }
@@ -154,17 +156,8 @@ impl Pixels {
         }
         if directory.planar {
             match pixels {
-                _ if extra.len() > 1 => return Err(unsupported("several extra samples in planes")),
-                Self::Indices { .. } if photometric == PALETTE => {
-                    return Err(unsupported("a palette with a sample in another plane"));
-                }
-                // Pillow reads grey and alpha from planes only where libtiff puts them together for it.
-                Self::Indices { .. } if directory.compression == UNCOMPRESSED => {
-                    return Err(unsupported("uncompressed grey and alpha in planes"));
-                }
-                Self::Rgb { associated_alpha: true, .. } => {
-                    return Err(unsupported("associated alpha in planes"));
-                }
+                // Pillow's own reader and libtiff put such planes together in different ways, or not at all.
+                _ if !extra.is_empty() => return Err(unsupported("extra samples in planes")),
                 Self::Rgb { sample_bytes: 2, .. } | Self::Cmyk { sample_bytes: 2, .. } => {
                     return Err(unsupported("16-bit samples in planes"));
                 }
