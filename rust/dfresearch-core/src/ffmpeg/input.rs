@@ -161,6 +161,22 @@ impl MediaInput {
         self.input.stream(self.stream).ok_or_else(lost)
     }
 
+    /// The limits that it was opened with.
+    pub fn limits(&self) -> &MediaLimits {
+        &self.limits
+    }
+
+    /// Width and height of its pictures in pixels, as the container announces them; zeros for sound.
+    #[allow(unsafe_code)]
+    pub fn picture_size(&self) -> (u32, u32) {
+        self.input.stream(self.stream).map_or((0, 0), |stream| {
+            let parameters = stream.parameters();
+            // SAFETY: the parameters live as long as the value that they are read from.
+            let (width, height) = unsafe { ((*parameters.as_ptr()).width, (*parameters.as_ptr()).height) };
+            (width.try_into().unwrap_or(0), height.try_into().unwrap_or(0))
+        })
+    }
+
     /// A decoder for the stream, to be opened: one thread, and no pictures over the limit.
     ///
     /// # Errors
@@ -221,17 +237,10 @@ impl MediaInput {
     }
 
     /// A buffer of four bytes a pixel, or of what a packet of sound decodes to.
-    #[allow(unsafe_code)]
     fn buffer_bytes(&self) -> usize {
         const SOUND_BYTES: usize = 1 << 16;
-        self.input.stream(self.stream).map_or(0, |stream| {
-            let parameters = stream.parameters();
-            // SAFETY: the parameters live as long as the value that they are read from.
-            let (width, height) = unsafe { ((*parameters.as_ptr()).width, (*parameters.as_ptr()).height) };
-            let pixels =
-                usize::try_from(width).unwrap_or(0).saturating_mul(usize::try_from(height).unwrap_or(0));
-            pixels.saturating_mul(4).max(SOUND_BYTES)
-        })
+        let (width, height) = self.picture_size();
+        (width as usize).saturating_mul(height as usize).saturating_mul(4).max(SOUND_BYTES)
     }
 
     #[allow(unsafe_code)]
