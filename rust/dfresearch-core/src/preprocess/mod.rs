@@ -5,12 +5,14 @@
 //!  stretch       bytes ────────────────────────────────► RGB ─► Pillow bilinear, antialiased ───► [H, W, 3]
 //! ```
 
+mod audio;
 mod bilinear;
 
 use std::str::FromStr;
 
 use fast_image_resize as fir;
 
+pub use audio::{AudioCrop, AudioWindow};
 pub use bilinear::{BilinearScratch, Region, resize_bilinear};
 
 use crate::decode::{ImageDecoder, ImageLimits, RgbImage};
