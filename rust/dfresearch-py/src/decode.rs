@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 
+use dfresearch_core::decode::video::{FrameSampling, VideoDecoder};
 use dfresearch_core::decode::{
     ImageLimits, decode_image_bytes, decode_image_file, recompress_image_bytes, recompress_image_file,
 };
-use numpy::PyArray3;
+use dfresearch_core::ffmpeg::MediaSource;
+use numpy::{PyArray3, PyArray4};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
 use crate::errors::run_detached;
-use crate::tensors::image_to_array;
+use crate::tensors::{FrameStack, image_to_array};
 
 /// Where encoded media come from.
 pub enum Source {
@@ -19,6 +21,15 @@ pub enum Source {
     Bytes(PyBackedBytes),
     /// A file.
     Path(PathBuf),
+}
+
+impl Source {
+    fn media(&self) -> MediaSource<'_> {
+        match self {
+            Self::Bytes(bytes) => MediaSource::Bytes(bytes),
+            Self::Path(path) => MediaSource::Path(path),
+        }
+    }
 }
 
 impl<'py> FromPyObject<'_, 'py> for Source {
@@ -53,4 +64,25 @@ pub fn recompress_image(py: Python<'_>, source: Source) -> PyResult<Vec<u8>> {
         Source::Bytes(bytes) => recompress_image_bytes(bytes, &limits),
         Source::Path(path) => recompress_image_file(path, &limits),
     })
+}
+
+#[pyfunction]
+#[pyo3(signature = (source, num_frames=16, sampling="first", frame_rate=None))]
+pub fn decode_video<'py>(
+    py: Python<'py>,
+    source: Source,
+    num_frames: usize,
+    sampling: &str,
+    frame_rate: Option<f64>,
+) -> PyResult<Bound<'py, PyArray4<u8>>> {
+    let frames = run_detached(py, || {
+        let sampling = FrameSampling::parse(sampling, frame_rate)?;
+        let mut frames = FrameStack::new(num_frames);
+        VideoDecoder::default().decode(source.media(), num_frames, sampling, &mut |_, frame| {
+            frames.push(frame.width, frame.height, frame.data)
+        })?;
+        frames.repeat_last();
+        Ok(frames)
+    })?;
+    frames.into_array(py)
 }

@@ -31,7 +31,7 @@ mod _native {
     #[pymodule_export]
     use crate::catalog::load_catalog;
     #[pymodule_export]
-    use crate::decode::{decode_image, recompress_image};
+    use crate::decode::{decode_image, decode_video, recompress_image};
     #[pymodule_export]
     use crate::loader::{Loader, LoaderIterator};
     #[pymodule_export]
