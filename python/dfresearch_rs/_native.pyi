@@ -32,6 +32,36 @@ def decode_image(source: str | PathLike[str] | bytes) -> NDArray[np.uint8]:
             file and the reason.
     """
 
+def decode_video(
+    source: str | PathLike[str] | bytes,
+    num_frames: int = 16,
+    sampling: str = "first",
+    frame_rate: float | None = None,
+) -> NDArray[np.uint8]:
+    """Decode frames of a video file, the bytes of one, or a folder of frames: ``uint8 [num_frames, height, width, 3]``.
+
+    H.264, HEVC, VP8, VP9, AV1, MPEG-1, -2 and -4, MJPEG and what else the system's FFmpeg decodes, in MP4, MOV, MKV,
+    WebM, AVI, WMV, FLV, MPEG streams and others, told by content and not by name. The pixels are decord 0.6.0's, on a
+    decode from start to end: RGB, turned by quarters as the display matrix says. A clip with fewer frames repeats its
+    last one.
+
+    A folder is a clip whose frames are its image files, in the order of the numbers that their names begin with, read
+    as OpenCV's ``imread`` reads them; its first frames are taken, whatever the sampling.
+
+    Args:
+        source: a path or bytes.
+        num_frames: 1 to 4096.
+        sampling: ``first`` takes the first frames, ``rate`` every ``max(1, round(fps / frame_rate))``-th (30 for a clip
+            that does not tell its fps), ``uniform`` the frames ``linspace(0, packets - 1, num_frames)``, truncated.
+        frame_rate: frames per second, for ``rate`` alone.
+
+    Raises:
+        FileNotFoundError, PermissionError: the file cannot be read.
+        ArgumentError: a number, name or rate that is not one of these.
+        DecodeError: empty, of an unknown format, without video or without frames, of more than 67,108,864 pixels a
+            frame, or damaged anywhere up to the last frame that is wanted. The message names the file and the reason.
+    """
+
 def recompress_image(source: str | PathLike[str] | bytes) -> bytes:
     """Return the bytes that the competition stores for an image: JPEG and WebP saved again, any other format as it is.
 
@@ -53,6 +83,15 @@ def preprocess_image(
 
     Raises:
         ArgumentError: the array, the size or the mode is not one of these.
+    """
+
+def preprocess_video(
+    frames: NDArray[np.uint8], size: Sequence[int] = (224, 224), mode: str = "competition"
+) -> NDArray[np.uint8]:
+    """Resize every frame of a clip, ``uint8 [T, H, W, 3]``, as `preprocess_image` does; returns ``uint8 [T, h, w, 3]``.
+
+    Raises:
+        ArgumentError: `size` or `mode` is not one of these, or the frames are no such array.
     """
 
 def decode_audio(source: str | PathLike[str] | bytes, sample_rate: int = 16000) -> NDArray[np.float32]:

@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 
 use dfresearch_core::decode::audio::AudioDecoder;
+use dfresearch_core::decode::video::{FrameSampling, VideoDecoder};
 use dfresearch_core::decode::{
     ImageLimits, decode_image_bytes, decode_image_file, recompress_image_bytes, recompress_image_file,
 };
 use dfresearch_core::ffmpeg::MediaSource;
-use numpy::{PyArray1, PyArray3};
+use numpy::{PyArray1, PyArray3, PyArray4};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
 use crate::errors::run_detached;
-use crate::tensors::image_to_array;
+use crate::tensors::{FrameStack, image_to_array};
 
 /// Where encoded media come from.
 pub enum Source {
@@ -75,4 +76,25 @@ pub fn decode_audio(py: Python<'_>, source: Source, sample_rate: u32) -> PyResul
         AudioDecoder::default().decode(source.media(), sample_rate, &mut samples).map(|()| samples)
     })?;
     Ok(PyArray1::from_vec(py, samples))
+}
+
+#[pyfunction]
+#[pyo3(signature = (source, num_frames=16, sampling="first", frame_rate=None))]
+pub fn decode_video<'py>(
+    py: Python<'py>,
+    source: Source,
+    num_frames: usize,
+    sampling: &str,
+    frame_rate: Option<f64>,
+) -> PyResult<Bound<'py, PyArray4<u8>>> {
+    let frames = run_detached(py, || {
+        let sampling = FrameSampling::parse(sampling, frame_rate)?;
+        let mut frames = FrameStack::new(num_frames);
+        VideoDecoder::default().decode(source.media(), num_frames, sampling, &mut |_, frame| {
+            frames.push(frame.width, frame.height, frame.data)
+        })?;
+        frames.repeat_last();
+        Ok(frames)
+    })?;
+    frames.into_array(py)
 }

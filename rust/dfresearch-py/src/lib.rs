@@ -39,13 +39,13 @@ mod _native {
     #[pymodule_export]
     use crate::catalog::load_catalog;
     #[pymodule_export]
-    use crate::decode::{decode_audio, decode_image, recompress_image};
+    use crate::decode::{decode_audio, decode_image, decode_video, recompress_image};
     #[pymodule_export]
     use crate::loader::{Loader, LoaderIterator};
     #[pymodule_export]
     use crate::metric::{PyScore, blend_robustness, provenance_weights, sn34_score};
     #[pymodule_export]
-    use crate::preprocess::{preprocess_audio, preprocess_image};
+    use crate::preprocess::{preprocess_audio, preprocess_image, preprocess_video};
     #[pymodule_export]
     use crate::store::{DatasetReport, Samples, StoreReport, gather_samples, quarantine, survey_cache};
     #[pymodule_export]

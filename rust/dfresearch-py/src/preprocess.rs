@@ -1,15 +1,15 @@
-//! `preprocess_image` and `preprocess_audio`.
+//! `preprocess_image`, `preprocess_video` and `preprocess_audio`.
 
 use dfresearch_core::preprocess::{
     AudioCrop, AudioWindow, ImagePreprocess, PreprocessMode, ResizeScratch, resize_image,
 };
 use dfresearch_core::rng::RandomKey;
 use dfresearch_core::{Error, RgbImage};
-use numpy::{PyArray1, PyArray3};
+use numpy::{PyArray1, PyArray3, PyArray4};
 use pyo3::prelude::*;
 
 use crate::errors::run_detached;
-use crate::tensors::{image_from_array, image_to_array, waveform_from_array};
+use crate::tensors::{FrameStack, image_from_array, image_to_array, waveform_from_array};
 
 #[pyfunction]
 #[pyo3(signature = (image, size = [224, 224], mode = "competition"),
@@ -53,4 +53,28 @@ pub fn preprocess_audio<'py>(
         Ok(out)
     })?;
     Ok(PyArray1::from_vec(py, cut))
+}
+
+#[pyfunction]
+#[pyo3(signature = (frames, size = [224, 224], mode = "competition"),
+    text_signature = "(frames, size=(224, 224), mode='competition')")]
+pub fn preprocess_video<'py>(
+    py: Python<'py>,
+    frames: &Bound<'py, PyAny>,
+    size: [usize; 2],
+    mode: &str,
+) -> PyResult<Bound<'py, PyArray4<u8>>> {
+    let (frames, size) = (FrameStack::from_array(frames)?, size.into());
+    let resized = run_detached(py, || {
+        let settings = ImagePreprocess::new(size, mode.parse::<PreprocessMode>()?, false)?;
+        let (mut scratch, mut frame) = (ResizeScratch::default(), vec![0; settings.output_bytes()]);
+        let mut resized = FrameStack::new(frames.num_frames());
+        for view in frames.iter() {
+            resize_image(view, size, settings.mode, &mut scratch, &mut frame)
+                .map_err(|reason| Error::argument("frames", reason.to_string()))?;
+            resized.push(size.1, size.0, &frame)?;
+        }
+        Ok(resized)
+    })?;
+    resized.into_array(py)
 }

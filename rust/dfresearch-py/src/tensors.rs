@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use dfresearch_core::loader::BatchAllocator;
-use dfresearch_core::{Error, Result, RgbImage};
-use numpy::{PyArray1, PyArray3, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray3, PyUntypedArrayMethods};
+use dfresearch_core::preprocess::RgbView;
+use dfresearch_core::{DecodeError, Error, Result, RgbImage};
+use numpy::{
+    PyArray1, PyArray3, PyArray4, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray3, PyReadonlyArray4,
+    PyUntypedArrayMethods,
+};
 use pyo3::prelude::*;
 use tch::{Cuda, Device, Kind, Tensor};
 
@@ -21,6 +25,76 @@ pub fn wrap_tensor<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py,
 pub fn image_to_array(py: Python<'_>, image: RgbImage) -> PyResult<Bound<'_, PyArray3<u8>>> {
     let RgbImage { width, height, data } = image;
     PyArray1::from_vec(py, data).reshape([height, width, 3])
+}
+
+/// The frames of a clip, one after the other: `[T, H, W, 3]`.
+pub struct FrameStack {
+    num_frames: usize,
+    width: usize,
+    height: usize,
+    data: Vec<u8>,
+}
+
+impl FrameStack {
+    /// Room for frames whose size the first one tells.
+    pub fn new(num_frames: usize) -> Self {
+        Self { num_frames, width: 0, height: 0, data: Vec::new() }
+    }
+
+    /// A copy of an array `[T, H, W, 3]` of bytes, which need not be contiguous.
+    pub fn from_array(frames: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let refused = || {
+            let reason = "must be a uint8 NumPy array of shape [frames, height, width, 3]";
+            argument_error(frames.py(), "frames", reason)
+        };
+        let array: PyReadonlyArray4<'_, u8> = frames.extract().map_err(|_| refused())?;
+        let &[num_frames, height, width, channels] = array.shape() else { return Err(refused()) };
+        if channels != 3 || array.is_empty() {
+            return Err(refused());
+        }
+        let data =
+            array.to_vec().or_else(|_| array.as_array().iter().copied().map(Ok).collect::<PyResult<_>>())?;
+        Ok(Self { num_frames, width, height, data })
+    }
+
+    /// How many frames there are in the end.
+    pub fn num_frames(&self) -> usize {
+        self.num_frames
+    }
+
+    /// The frames, one after the other.
+    pub fn iter(&self) -> impl Iterator<Item = RgbView<'_>> {
+        let frames = self.data.chunks_exact(self.width * self.height * 3);
+        frames.map(|data| RgbView { width: self.width, height: self.height, data })
+    }
+
+    /// Adds a frame, `height * width * 3` bytes; all have the size of the first one.
+    pub fn push(&mut self, width: usize, height: usize, data: &[u8]) -> Result<()> {
+        if self.data.is_empty() {
+            (self.width, self.height) = (width, height);
+            let bytes = data.len().saturating_mul(self.num_frames);
+            // There is no file to name: it is the caller's number of frames that does not fit.
+            self.data.try_reserve_exact(bytes).map_err(|_| {
+                let reason = DecodeError::OutOfMemory { bytes }.to_string();
+                Error::argument("num_frames", reason)
+            })?;
+        }
+        self.data.extend_from_slice(data);
+        Ok(())
+    }
+
+    /// Fills the frames that the clip does not have with its last one.
+    pub fn repeat_last(&mut self) {
+        let frame = self.width * self.height * 3;
+        while frame > 0 && self.data.len() < frame * self.num_frames {
+            self.data.extend_from_within(self.data.len() - frame..);
+        }
+    }
+
+    /// An array `[T, H, W, 3]` that takes over the memory.
+    pub fn into_array(self, py: Python<'_>) -> PyResult<Bound<'_, PyArray4<u8>>> {
+        PyArray1::from_vec(py, self.data).reshape([self.num_frames, self.height, self.width, 3])
+    }
 }
 
 /// A copy of an array `[H, W, 3]` of bytes, which need not be contiguous.
