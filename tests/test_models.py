@@ -122,6 +122,23 @@ def test_without_it_pretrained_weights_are_fetched(wants_the_hub, monkeypatch, v
         assert isinstance(caught.value.__cause__, ConnectionError)
 
 
+def test_fetching_asks_the_hub_for_no_conversion(monkeypatch):
+    from transformers.utils import is_env_variable_true
+
+    class Fetched(torch.nn.Module):
+        def __init__(self, pretrained=True):
+            super().__init__()
+            self.conversion_is_off = is_env_variable_true("DISABLE_SAFETENSORS_CONVERSION")
+
+    monkeypatch.setitem(MODEL_REGISTRY["audio"], "fetched", Fetched)
+    # Set and unset again, so that what the call leaves behind is taken away after the test.
+    monkeypatch.setenv("DISABLE_SAFETENSORS_CONVERSION", "")
+    monkeypatch.delenv("DISABLE_SAFETENSORS_CONVERSION")
+    assert get_model("audio", "fetched").conversion_is_off
+    monkeypatch.setenv("DISABLE_SAFETENSORS_CONVERSION", "0")
+    assert not get_model("audio", "fetched").conversion_is_off
+
+
 # --- what the competition allows in a model.py ------------------------------------------------------------------------
 
 ALLOWED_MODULES = {

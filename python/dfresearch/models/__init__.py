@@ -55,6 +55,8 @@ _LOCATIONS: dict[str, dict[str, str]] = {
 }
 
 PRETRAINED_VARIABLE = "DFRESEARCH_PRETRAINED"
+# transformers' own switch.
+CONVERSION_SWITCH = "DISABLE_SAFETENSORS_CONVERSION"
 _OFF = frozenset({"0", "false", "no", "off"})
 
 
@@ -167,6 +169,9 @@ def get_model(modality: str, name: str, **kwargs: Any) -> "nn.Module":
     # The hub's client reports through httpx; only a detector that may use the network pays for its import.
     from httpx import HTTPError
 
+    # Where a repository holds no safetensors, transformers would have the hub convert its weights for the next time, in
+    # a thread that outlives the call. Fetching asks the hub for files and for nothing else.
+    os.environ.setdefault(CONVERSION_SWITCH, "1")
     try:
         return model_class(**kwargs)
     except (OSError, HTTPError) as error:
