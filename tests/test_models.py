@@ -1,23 +1,13 @@
-"""The registry and the image detectors: shapes, sizes, weights, what the competition allows, what offline says."""
+"""The registry of detectors: names, the environment's say, and what the competition allows in every file."""
 
 import ast
-import copy
 import importlib
-import json
-import os
-import subprocess
-import sys
 import typing
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import timm
 import torch
-import transformers
-from safetensors.torch import load_file, save_file
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from model_checks import run_python
 
 from dfresearch.models import (
     MODEL_REGISTRY,
@@ -26,69 +16,9 @@ from dfresearch.models import (
     list_models,
     model_module,
 )
-from dfresearch.models.image import clip_vit_l14, smogy_swin
 
-PYTHON_SOURCES = Path(__file__).parents[1] / "python"
 IMAGE_MODELS = list_models("image")
 EVERY_MODEL = [(modality, name) for modality, names in list_models().items() for name in names]
-PUBLISHED_BACKBONES = ["efficientnet-b4", "clip-vit-l14", "smogy-swin"]
-
-# Small versions of the published configurations, so that a forward pass on a CPU takes no time.
-SMALL_CLIP_VISION = transformers.CLIPVisionConfig(
-    hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=224, patch_size=14
-)
-SMALL_SWIN = transformers.SwinConfig(
-    image_size=224,
-    patch_size=4,
-    window_size=7,
-    embed_dim=16,
-    depths=[2, 2, 2, 2],
-    num_heads=[1, 2, 4, 8],
-    num_labels=2,
-    id2label={0: "artificial", 1: "human"},
-    label2id={"artificial": 0, "human": 1},
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small models gain nothing from more, and a busy machine's threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def small_configs():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clip_vit_l14, "vision_config", lambda: SMALL_CLIP_VISION)
-        patch.setattr(smogy_swin, "swin_config", lambda: SMALL_SWIN)
-        yield
-
-
-@pytest.fixture(scope="module", params=IMAGE_MODELS)
-def built_model(request, small_configs):
-    torch.manual_seed(0)
-    return get_model("image", request.param, pretrained=False)
-
-
-@pytest.fixture
-def image_model(built_model):
-    return copy.deepcopy(built_model).train(False)
-
-
-def random_images(count, height, width, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8, generator=generator)
-
-
-def parameter_count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def backbone_of(model):
-    return model.backbone if hasattr(model, "backbone") else model.vision_model
 
 
 # --- registry ---------------------------------------------------------------------------------------------------------
@@ -100,8 +30,9 @@ def test_lists_the_models_of_a_modality():
         dict[str, list[str]],
     ]
     assert list_models("image") == ["efficientnet-b4", "clip-vit-l14", "smogy-swin", "forensic-cnn"]
-    assert list_models("video") == []
-    assert list_models() == {"image": list_models("image"), "video": [], "audio": []}
+    assert list_models("video") == ["r3d-18", "videomae", "hiera", "forensic-cnn"]
+    assert list_models("audio") == ["wav2vec2", "ast", "wavlm", "lfcc-lcnn"]
+    assert list_models() == {modality: list_models(modality) for modality in ("image", "video", "audio")}
 
 
 def test_registry_reads_like_a_nested_dict():
@@ -126,14 +57,15 @@ def test_a_class_of_ones_own_can_be_registered():
             super().__init__()
             self.arguments = (num_classes, pretrained, dropout)
 
+    before = list_models("audio")
     MODEL_REGISTRY["audio"]["constant"] = Constant
     try:
-        assert list_models("audio") == ["constant"]
+        assert list_models("audio") == [*before, "constant"]
         assert model_module("audio", "constant") == __name__
         assert get_model("audio", "constant", dropout=0.1).arguments == (2, True, 0.1)
     finally:
         del MODEL_REGISTRY["audio"]["constant"]
-    assert list_models("audio") == []
+    assert list_models("audio") == before
 
 
 def test_unknown_names_are_answered_with_the_known_ones():
@@ -143,8 +75,8 @@ def test_unknown_names_are_answered_with_the_known_ones():
         get_model("text", "efficientnet-b4")
     with pytest.raises(ValueError, match=r"unknown image model 'resnet'.*efficientnet-b4, clip-vit-l14"):
         get_model("image", "resnet")
-    with pytest.raises(ValueError, match=r"unknown video model 'r3d-18'.*none yet"):
-        model_module("video", "r3d-18")
+    with pytest.raises(ValueError, match=r"unknown video model 'wav2vec2'.*r3d-18, videomae"):
+        model_module("video", "wav2vec2")
 
 
 def test_importing_the_registry_imports_no_deep_learning_library():
@@ -155,271 +87,7 @@ def test_importing_the_registry_imports_no_deep_learning_library():
     assert run_python(code).stdout.strip() == "[]"
 
 
-# --- what a detector is -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "backbone_parameters", "published_head_parameters", "published_parameters"),
-    [
-        # timm's model card: 19.34 M, with a classifier for 1000 classes.
-        ("efficientnet-b4", 17_548_616, 1792 * 1000 + 1000, 19_341_616),
-        # CLIP's vision tower with its projection: 304 M.
-        ("clip-vit-l14", 303_179_776, 1024 * 768, 303_966_208),
-        # Swin-B, 88 M with a classifier for 1000 classes; 87 M with SMOGY's for two.
-        ("smogy-swin", 86_743_224, 1024 * 1000 + 1000, 87_768_224),
-    ],
-)
-def test_parameter_counts_are_the_published_ones(
-    name, backbone_parameters, published_head_parameters, published_parameters
-):
-    with torch.device("meta"):
-        model = get_model("image", name, pretrained=False)
-    backbone = parameter_count(backbone_of(model))
-    assert backbone == backbone_parameters
-    assert backbone + published_head_parameters == published_parameters
-    features = {"efficientnet-b4": 1792, "clip-vit-l14": 1024, "smogy-swin": 1024}[name]
-    assert parameter_count(model) == backbone + 2 * features + 2
-
-
-def test_logits_have_one_column_per_class(image_model):
-    with torch.no_grad():
-        logits = image_model(random_images(3, 224, 224))
-    assert logits.shape == (3, 2)
-    assert logits.dtype == torch.float32
-    assert logits.isfinite().all()
-
-
-@pytest.mark.parametrize("name", IMAGE_MODELS)
-def test_number_of_classes_and_dropout_are_taken(name, small_configs):
-    model = get_model("image", name, num_classes=3, pretrained=False, dropout=0.125).train(False)
-    with torch.no_grad():
-        assert model(random_images(1, 64, 64)).shape == (1, 3)
-    assert 0.125 in [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
-
-
-def test_floating_images_count_in_the_same_range(image_model):
-    images = random_images(2, 64, 64)
-    with torch.no_grad():
-        torch.testing.assert_close(image_model(images.float()), image_model(images), rtol=0, atol=0)
-
-
-def test_a_samples_logits_do_not_depend_on_its_neighbours(image_model):
-    # In double precision, since a random deep network magnifies single precision's rounding.
-    image_model.double()
-    # Distinct in brightness and in texture, so that even a random network tells them apart.
-    images = torch.stack([random_images(1, 48, 48)[0] // divisor for divisor in (1, 3, 8)])
-    with torch.no_grad():
-        together = image_model(images)
-        alone = torch.cat([image_model(image[None]) for image in images])
-        reversed_order = image_model(images.flip(0)).flip(0)
-    largest_error = max((alone - together).abs().max(), (reversed_order - together).abs().max())
-    smallest_distance = min((together[0] - together[1]).abs().max(), (together[1] - together[2]).abs().max())
-    assert largest_error < 1e-6 * smallest_distance
-
-
-@pytest.mark.parametrize(("height", "width"), [(256, 230), (96, 128)])
-def test_other_sizes_are_handled_and_leave_no_trace(image_model, height, width):
-    images, others = random_images(1, 224, 224), random_images(1, height, width)
-    with torch.no_grad():
-        before = image_model(images)
-        logits = image_model(others)
-        assert logits.shape == (1, 2)
-        assert logits.isfinite().all()
-        torch.testing.assert_close(image_model(images), before, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(image_model(others), logits, rtol=1e-4, atol=1e-5)
-
-
-def test_swin_logits_do_not_depend_on_which_size_came_first(small_configs):
-    torch.manual_seed(0)
-    seen_native_first = get_model("image", "smogy-swin", pretrained=False).train(False)
-    torch.manual_seed(0)
-    seen_larger_first = get_model("image", "smogy-swin", pretrained=False).train(False)
-    larger = random_images(2, 288, 288)
-    with torch.no_grad():
-        seen_native_first(random_images(1, 224, 224))
-        torch.testing.assert_close(seen_native_first(larger), seen_larger_first(larger), rtol=1e-4, atol=1e-5)
-
-
-def test_reduced_precision_works(image_model):
-    images = random_images(2, 64, 64)
-    with torch.no_grad():
-        logits = image_model.to(torch.bfloat16)(images)
-    assert logits.dtype == torch.bfloat16
-    assert logits.isfinite().all()
-
-
-@pytest.mark.parametrize(
-    ("name", "mean", "std"),
-    [
-        ("efficientnet-b4", IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
-        ("clip-vit-l14", OPENAI_CLIP_MEAN, OPENAI_CLIP_STD),
-        ("smogy-swin", IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
-    ],
-)
-def test_backbones_see_pixels_in_their_own_scale(name, mean, std, small_configs):
-    model = get_model("image", name, pretrained=False).train(False)
-    seen = []
-
-    def remember(_module, arguments, keywords):
-        seen.append(arguments[0] if arguments else keywords["pixel_values"])
-
-    backbone_of(model).register_forward_pre_hook(remember, with_kwargs=True)
-    images = random_images(2, 224, 224)
-    with torch.no_grad():
-        model(images)
-    for channel in range(3):
-        expected = (images[:, channel].double() / 255 - mean[channel]) / std[channel]
-        torch.testing.assert_close(seen[0][:, channel].double(), expected, rtol=0, atol=1e-6)
-
-
-def test_gradients_reach_every_parameter(image_model):
-    image_model.train(True)
-    torch.nn.functional.cross_entropy(image_model(random_images(2, 64, 64)), torch.tensor([0, 1])).backward()
-    without = [name for name, parameter in image_model.named_parameters() if parameter.grad is None]
-    assert without == []
-
-
-# --- weights ----------------------------------------------------------------------------------------------------------
-
-
-def load_model_of(model):
-    return importlib.import_module(type(model).__module__).load_model
-
-
-def test_saved_weights_come_back_through_the_files_own_load_model(image_model, tmp_path):
-    weights = tmp_path / "model.safetensors"
-    save_file(image_model.state_dict(), weights)
-    torch.manual_seed(99)
-    loaded = load_model_of(image_model)(str(weights), num_classes=2, name="anything", dropout=0.5)
-    images = random_images(2, 64, 64)
-    assert not loaded.training
-    with torch.no_grad():
-        torch.testing.assert_close(loaded(images), image_model(images), rtol=0, atol=0)
-
-
-def test_missing_or_foreign_weights_are_refused(image_model, tmp_path):
-    state = image_model.state_dict()
-    weights = tmp_path / "model.safetensors"
-    removed = next(reversed(state))
-    save_file({name: tensor for name, tensor in state.items() if name != removed}, weights)
-    with pytest.raises(RuntimeError, match=removed.replace(".", r"\.")):
-        load_model_of(image_model)(str(weights))
-    save_file({**state, "unheard.of": torch.zeros(1)}, weights)
-    with pytest.raises(RuntimeError, match=r"unheard\.of"):
-        load_model_of(image_model)(str(weights))
-
-
-def run_python(code, *arguments, **environment):
-    process = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(PYTHON_SOURCES), "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-    )
-    assert process.returncode == 0, process.stderr
-    return process
-
-
-def snapshot_folder(hub_home, repository):
-    """A repository's folder in the hub client's own cache layout, as one download of `main` leaves it."""
-    revision = "0123456789abcdef0123456789abcdef01234567"
-    cached = hub_home / "hub" / f"models--{repository.replace('/', '--')}"
-    (cached / "refs").mkdir(parents=True)
-    (cached / "refs" / "main").write_text(revision)
-    snapshot = cached / "snapshots" / revision
-    snapshot.mkdir(parents=True)
-    return snapshot
-
-
-# Builds every published backbone while the hub's cache is there, then asks again when it has gone.
-ASK_THE_HUB = """
-import json, sys
-from pathlib import Path
-from safetensors.torch import save_file
-from dfresearch.models import PretrainedWeightsError, get_model
-
-output, cache, *names = sys.argv[1:]
-for name in names:
-    state = get_model("image", name, dropout=0.2).state_dict()
-    save_file({key: tensor.contiguous() for key, tensor in state.items()}, f"{output}/{name}")
-Path(cache).rename(f"{cache}-gone")
-messages = {}
-for name in names:
-    try:
-        get_model("image", name, pretrained=True)
-    except PretrainedWeightsError as error:
-        messages[name] = str(error)
-Path(output, "messages.json").write_text(json.dumps(messages))
-"""
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory):
-    """What the detectors take from a hub that is there, and what they say of one that is not; never a network."""
-    torch.manual_seed(0)
-    home, output = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("output")
-    efficientnet = timm.create_model("efficientnet_b4", pretrained=False)
-    save_file(efficientnet.state_dict(), snapshot_folder(home, "timm/efficientnet_b4.ra2_in1k") / "model.safetensors")
-    small_text = transformers.CLIPTextConfig(
-        vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
-    )
-    clip = transformers.CLIPModel(
-        transformers.CLIPConfig(text_config=small_text.to_dict(), vision_config=SMALL_CLIP_VISION.to_dict())
-    )
-    # As published, one file for both towers; at half precision, to see float32 come out.
-    clip.to(torch.float16).save_pretrained(snapshot_folder(home, "openai/clip-vit-large-patch14"))
-    swin = transformers.SwinForImageClassification(SMALL_SWIN)
-    swin.save_pretrained(snapshot_folder(home, "Smogy/SMOGY-Ai-images-detector"))
-
-    cache = home / "hub"
-    run_python(
-        ASK_THE_HUB, output, cache, *PUBLISHED_BACKBONES,
-        HF_HOME=str(home), HF_HUB_CACHE=str(cache), HF_HUB_OFFLINE="1", DFRESEARCH_PRETRAINED="1",
-    )  # fmt: skip
-    return SimpleNamespace(
-        efficientnet=efficientnet.state_dict(),
-        clip_vision=clip.vision_model.state_dict(),
-        swin=swin,
-        states={name: load_file(output / name) for name in PUBLISHED_BACKBONES},
-        messages=json.loads((output / "messages.json").read_text()),
-    )
-
-
-def part_of(state, prefix):
-    return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
-
-
-def assert_same_tensors(found, expected):
-    assert set(found) == set(expected)
-    for key, tensor in expected.items():
-        torch.testing.assert_close(found[key], tensor, rtol=0, atol=0)
-
-
-def test_efficientnet_takes_the_hubs_backbone(hub):
-    published = {key: tensor for key, tensor in hub.efficientnet.items() if not key.startswith("classifier.")}
-    assert_same_tensors(part_of(hub.states["efficientnet-b4"], "backbone."), published)
-
-
-def test_clip_takes_the_hubs_vision_tower_as_float32(hub):
-    published = {key: tensor.float() for key, tensor in hub.clip_vision.items()}
-    assert_same_tensors(part_of(hub.states["clip-vit-l14"], "vision_model."), published)
-
-
-def test_smogy_takes_the_hubs_backbone_and_its_head_in_our_order(hub):
-    state = hub.states["smogy-swin"]
-    assert_same_tensors(part_of(state, "backbone."), hub.swin.swin.state_dict())
-    # The published classifier's order is artificial, human; ours is real, synthetic.
-    head = {key: tensor.flip(0) for key, tensor in hub.swin.classifier.state_dict().items()}
-    assert_same_tensors(part_of(state, "head.1."), head)
-
-
-@pytest.mark.parametrize("name", PUBLISHED_BACKBONES)
-def test_an_unreachable_hub_is_named_with_the_ways_around_it(hub, name):
-    message = hub.messages[name]
-    assert name in message
-    assert "could not be fetched" in message
-    assert "--no-pretrained" in message
-    assert "DFRESEARCH_PRETRAINED=0" in message
+# --- pretrained weights -----------------------------------------------------------------------------------------------
 
 
 class WantsTheHub(torch.nn.Module):
@@ -452,6 +120,23 @@ def test_without_it_pretrained_weights_are_fetched(wants_the_hub, monkeypatch, v
         with pytest.raises(PretrainedWeightsError, match="no route to the hub") as caught:
             get_model("video", wants_the_hub, **keywords)
         assert isinstance(caught.value.__cause__, ConnectionError)
+
+
+def test_fetching_asks_the_hub_for_no_conversion(monkeypatch):
+    from transformers.utils import is_env_variable_true
+
+    class Fetched(torch.nn.Module):
+        def __init__(self, pretrained=True):
+            super().__init__()
+            self.conversion_is_off = is_env_variable_true("DISABLE_SAFETENSORS_CONVERSION")
+
+    monkeypatch.setitem(MODEL_REGISTRY["audio"], "fetched", Fetched)
+    # Set and unset again, so that what the call leaves behind is taken away after the test.
+    monkeypatch.setenv("DISABLE_SAFETENSORS_CONVERSION", "")
+    monkeypatch.delenv("DISABLE_SAFETENSORS_CONVERSION")
+    assert get_model("audio", "fetched").conversion_is_off
+    monkeypatch.setenv("DISABLE_SAFETENSORS_CONVERSION", "0")
+    assert not get_model("audio", "fetched").conversion_is_off
 
 
 # --- what the competition allows in a model.py ------------------------------------------------------------------------

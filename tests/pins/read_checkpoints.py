@@ -41,7 +41,7 @@ def main() -> int:
         expected = load_file(checkpoint / "expected.safetensors")
         model = load_submission(checkpoint)
         with torch.no_grad():
-            logits = model(expected["images"])
+            logits = model(expected["inputs"])
         error = (logits - expected["logits"]).abs().max().item()
         allowed = RELATIVE_TOLERANCE * expected["logits"].abs().max().item()
         same = logits.shape == expected["logits"].shape and error <= allowed

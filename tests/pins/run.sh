@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows that every model.py loads its own checkpoint, and gives the same logits, under the evaluator's pins.
 # The project's environment writes the checkpoints; a throw-away one reads them. Needs a package index and, for both
-# environments' libraries and the checkpoints, about 10 GB of disk.
+# environments' libraries and the checkpoints, about 13 GB of disk.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 uv=$(command -v uv || echo .tools/bin/uv)

@@ -40,11 +40,23 @@ _LOCATIONS: dict[str, dict[str, str]] = {
         "smogy-swin": "image.smogy_swin:SmogySwinDetector",
         "forensic-cnn": "image.forensic_cnn:ForensicCNN",
     },
-    "video": {},
-    "audio": {},
+    "video": {
+        "r3d-18": "video.r3d_18:R3D18Detector",
+        "videomae": "video.videomae:VideoMAEDetector",
+        "hiera": "video.hiera:HieraDetector",
+        "forensic-cnn": "video.forensic_cnn:ForensicVideoCNN",
+    },
+    "audio": {
+        "wav2vec2": "audio.wav2vec2:Wav2Vec2Detector",
+        "ast": "audio.ast:AstDetector",
+        "wavlm": "audio.wavlm:WavLMDetector",
+        "lfcc-lcnn": "audio.lfcc_lcnn:LfccLcnn",
+    },
 }
 
 PRETRAINED_VARIABLE = "DFRESEARCH_PRETRAINED"
+# transformers' own switch.
+CONVERSION_SWITCH = "DISABLE_SAFETENSORS_CONVERSION"
 _OFF = frozenset({"0", "false", "no", "off"})
 
 
@@ -157,6 +169,9 @@ def get_model(modality: str, name: str, **kwargs: Any) -> "nn.Module":
     # The hub's client reports through httpx; only a detector that may use the network pays for its import.
     from httpx import HTTPError
 
+    # Where a repository holds no safetensors, transformers would have the hub convert its weights for the next time, in
+    # a thread that outlives the call. Fetching asks the hub for files and for nothing else.
+    os.environ.setdefault(CONVERSION_SWITCH, "1")
     try:
         return model_class(**kwargs)
     except (OSError, HTTPError) as error:
