@@ -28,11 +28,11 @@ from torch import nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
+import prepare
 from dfresearch import training, training_script
 from dfresearch.data import BatchLoader, make_dataloader
 from dfresearch.models import get_model
 from export import generate_model_config
-from prepare import DEFAULT_IMAGE_BATCH_SIZE, TARGET_IMAGE_SIZE, TIME_BUDGET, evaluate_model
 
 MODALITY = "image"
 
@@ -42,7 +42,7 @@ MODALITY = "image"
 
 MODEL = "efficientnet-b4"
 LEARNING_RATE = 1e-4
-BATCH_SIZE = DEFAULT_IMAGE_BATCH_SIZE
+BATCH_SIZE = prepare.DEFAULT_IMAGE_BATCH_SIZE
 AUGMENT_LEVEL = 2  # 0 none, 1 light, 2 medium, 3 heavy: dfresearch/transforms.py
 MAX_PER_CLASS = 5000  # samples of each class, before the split
 WARMUP_STEPS = 100  # optimizer steps until the learning rate is whole
@@ -50,7 +50,7 @@ GRADIENT_ACCUMULATION = 1  # batches per optimizer step
 DROPOUT = 0.3
 WEIGHT_DECAY = 1e-4
 MAX_GRADIENT_NORM = 1.0
-TARGET_SIZE = TARGET_IMAGE_SIZE  # (height, width) that the model sees, here and in the competition
+TARGET_SIZE = prepare.TARGET_IMAGE_SIZE  # (height, width) that the model sees, here and in the competition
 PREPROCESSING = "competition"  # or "stretch"; the competition itself always feeds "competition"
 NUM_WORKERS = 4  # decoding threads
 SEED = 42  # weights, order and augmentation; never the split
@@ -169,7 +169,7 @@ def train(
 
 def evaluate(model: nn.Module, loader: BatchLoader, device: torch.device) -> dict[str, float]:
     """Score the model on the validation split, in the competition's preprocessing and without augmentation."""
-    scores = evaluate_model(model, loader, device=str(device))
+    scores = prepare.evaluate_model(model, loader, device=str(device))
     training_script.require_scored_classes(scores, MODALITY)
     return scores
 
@@ -202,4 +202,4 @@ count_quarantined = training_script.count_quarantined
 # ---------------------------------------------------------------------------------------------------------------------
 
 if __name__ == "__main__":
-    sys.exit(training_script.main(sys.modules[__name__], TIME_BUDGET))
+    sys.exit(training_script.main(sys.modules[__name__], prepare.TIME_BUDGET))

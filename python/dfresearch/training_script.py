@@ -12,10 +12,12 @@ replaces in it is what runs.
 """
 
 import argparse
+import contextlib
 import math
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +28,7 @@ from torch import nn
 import dfresearch_rs
 from dfresearch import command_line, data, training
 from dfresearch.data import BatchLoader
+from dfresearch.experiment import Run, start_run
 from dfresearch.models import list_models
 from dfresearch.results import checkpoint_directory
 from dfresearch.submission import CONFIG_FILE, export_model, generate_model_py
@@ -76,6 +79,7 @@ class TrainingScript(Protocol):
     SEED: int
     Settings: Callable[..., Any]
     __doc__: str
+    __file__: str
 
     def build_loader(self, split: str, settings: Any) -> BatchLoader:
         """Build the loader of one split."""
@@ -136,21 +140,42 @@ def run(script: TrainingScript, settings: Settings, budget: training.Budget) -> 
         flush=True,
     )
 
-    record = script.train(model, train_loader, budget, settings, device)
-    scores = script.evaluate(model, val_loader, device)
+    # What could not even begin leaves no record of a run.
+    with _record_of(script, settings, budget) as run_record:
+        record = script.train(model, train_loader, budget, settings, device)
+        scores = script.evaluate(model, val_loader, device)
 
+        if settings.dry_run:
+            with tempfile.TemporaryDirectory(prefix="dfresearch-dry-run-") as folder:
+                script.save_checkpoint(model, settings, model_source, Path(folder) / "checkpoint")
+                export_model(modality, settings.model, Path(folder) / "checkpoint", Path(folder) / "exports")
+            print("dry run: every stage ran; nothing was kept, and the score means nothing")
+        else:
+            script.save_checkpoint(model, settings, model_source, checkpoint_directory(modality))
+
+        total_seconds = time.perf_counter() - started_at
+        quarantined = count_quarantined(known_quarantined, [train_loader, val_loader])
+        seconds = budget.training_seconds
+        summary = script.report(
+            scores, settings, record, model, train_loader, quarantined, seconds, total_seconds, device
+        )
+        if run_record is not None:
+            run_record.finish(summary)
+
+
+def _record_of(
+    script: TrainingScript, settings: Settings, budget: training.Budget
+) -> contextlib.AbstractContextManager[Run | None]:
+    """Begin the record of a run; a dry run has none."""
     if settings.dry_run:
-        with tempfile.TemporaryDirectory(prefix="dfresearch-dry-run-") as folder:
-            script.save_checkpoint(model, settings, model_source, Path(folder) / "checkpoint")
-            export_model(modality, settings.model, Path(folder) / "checkpoint", Path(folder) / "exports")
-        print("dry run: every stage ran; nothing was kept, and the score means nothing")
-    else:
-        script.save_checkpoint(model, settings, model_source, checkpoint_directory(modality))
+        return contextlib.nullcontext()
+    return start_run(script.MODALITY, script.__file__, knobs_of(script, settings) | {"time_budget": budget.seconds})
 
-    total_seconds = time.perf_counter() - started_at
-    quarantined = count_quarantined(known_quarantined, [train_loader, val_loader])
-    seconds = budget.training_seconds
-    script.report(scores, settings, record, model, train_loader, quarantined, seconds, total_seconds, device)
+
+def knobs_of(script: TrainingScript, settings: Settings) -> dict[str, Any]:
+    """Return every knob of `script` by its name in lower case, with the run's own `settings` in place of theirs."""
+    knobs = {name.lower(): value for name, value in vars(script).items() if name.isupper()}
+    return knobs | asdict(settings)
 
 
 def shrink_to_dry_run(modality: str, settings: Settings, device: torch.device) -> None:
