@@ -8,7 +8,7 @@ from PIL import Image
 import evaluate
 import train_full
 import train_image
-from dfresearch import data, training
+from dfresearch import data, training, training_script
 
 ROOT = Path(__file__).parents[1]
 PER_CLASS = 24
@@ -55,7 +55,7 @@ def settings(**changes):
 
 def train(steps=6, **changes):
     budget = training.Budget(steps=steps)
-    return training.run_to_exit_code(lambda: train_image.run(settings(**changes), budget))
+    return training.run_to_exit_code(lambda: training_script.run(train_image, settings(**changes), budget))
 
 
 def trained_in_full(epochs=1):
