@@ -59,7 +59,7 @@ def train(steps=6, **changes):
 
 
 def trained_in_full(epochs=1):
-    return training.run_to_exit_code(lambda: train_full.run("image", settings(max_per_class=None), epochs))
+    return training.run_to_exit_code(lambda: train_full.train("image", settings(max_per_class=None), 1.0, epochs))
 
 
 def summary_of(text):
