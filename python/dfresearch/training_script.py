@@ -174,7 +174,11 @@ def _record_of(
 
 def knobs_of(script: TrainingScript, settings: Settings) -> dict[str, Any]:
     """Return every knob of `script` by its name in lower case, with the run's own `settings` in place of theirs."""
-    knobs = {name.lower(): value for name, value in vars(script).items() if name.isupper()}
+    knobs = {
+        name.lower(): value
+        for name, value in vars(script).items()
+        if name.isupper() and isinstance(value, str | int | float | tuple | list | None)
+    }
     return knobs | asdict(settings)
 
 
