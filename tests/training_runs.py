@@ -119,7 +119,7 @@ def train(steps=6, modality="image", **changes):
 
 def trained_in_full(epochs=1, modality="image"):
     changed = settings(modality, max_per_class=None)
-    return training.run_to_exit_code(lambda: train_full.run(modality, changed, epochs))
+    return training.run_to_exit_code(lambda: train_full.train(modality, changed, 1.0, epochs))
 
 
 def summary_of(text):
