@@ -2,6 +2,7 @@
 
 pub mod jpeg;
 mod jpeg_header;
+pub mod video;
 
 pub use jpeg::JpegCodec;
 pub use jpeg_header::JpegHeader;

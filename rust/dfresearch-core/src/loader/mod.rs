@@ -14,6 +14,8 @@
 mod epoch;
 mod image;
 mod order;
+mod planes;
+mod video;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use std::path::{Path, PathBuf};
 pub use epoch::{Epoch, NextBatch};
 pub use image::ImagePipeline;
 pub use order::{EpochOrder, Shard};
+pub use video::VideoPipeline;
 
 use crate::error::{DecodeError, Error, Result};
 use crate::rng::RandomKey;
@@ -33,6 +36,9 @@ pub trait SamplePipeline: Send + Sync + 'static {
     fn scratch(&self) -> Self::Scratch;
     /// Bytes of one sample in a batch.
     fn slot_bytes(&self) -> usize;
+    /// In words, what happens to every sample: two pipelines with the same description make the same slots, as long as
+    /// custom operations of one name do the same.
+    fn describe(&self) -> String;
     /// Writes the sample into `slot`, which holds [`SamplePipeline::slot_bytes`] bytes.
     ///
     /// # Errors

@@ -6,12 +6,14 @@
 //! ```
 
 mod bilinear;
+mod video;
 
 use std::str::FromStr;
 
 use fast_image_resize as fir;
 
 pub use bilinear::{BilinearScratch, Region, resize_bilinear};
+pub use video::{MAX_NUM_FRAMES, VideoPreprocess};
 
 use crate::decode::{ImageDecoder, ImageLimits, RgbImage};
 use crate::error::{DecodeError, Error, Result};
