@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dfresearch_core::decode::FrameSampling;
+use dfresearch_core::decode::video::FrameSampling;
 use dfresearch_core::loader::{
     Epoch, EpochOrder, ImagePipeline, LoaderSettings, SamplePipeline, VideoPipeline,
 };

@@ -44,7 +44,7 @@ impl<'a> MediaSource<'a> {
 }
 
 /// Makes FFmpeg ready for use: once a process, from any thread.
-fn initialise() {
+pub(crate) fn initialise() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         log::forward_to_tracing();

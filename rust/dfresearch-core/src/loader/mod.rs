@@ -11,6 +11,7 @@
 //! A batch is a function of (samples not quarantined when the epoch began, seed, epoch, step) alone.
 //! A sample that fails is named and its slot is dropped; nothing stands in for it.
 
+mod audio;
 mod epoch;
 mod image;
 mod order;
@@ -20,6 +21,7 @@ mod video;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use audio::{AudioPipeline, AudioPipelineScratch};
 pub use epoch::{Epoch, NextBatch};
 pub use image::ImagePipeline;
 pub use order::{EpochOrder, Shard};

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::SamplePipeline;
 use super::planes::write_planes;
 use crate::augment::{AugmentScratch, AugmentTable, Plan, apply_plan, plan};
-use crate::decode::VideoDecoder;
+use crate::decode::video::VideoDecoder;
 use crate::error::{Error, Result};
 use crate::ffmpeg::MediaSource;
 use crate::preprocess::{ResizeScratch, RgbView, VideoPreprocess, resize_image};
@@ -101,12 +101,13 @@ impl SamplePipeline for VideoPipeline {
             None => Plan::default(),
         };
         frames.preprocessed.resize(self.preprocess.frame_bytes(), 0);
-        let decoded = decoder.decode(MediaSource::Path(path), num_frames, sampling, &mut |position, frame| {
-            let view = RgbView { width: frame.width, height: frame.height, data: frame.data };
-            resize_image(view, size, mode, &mut frames.resize, &mut frames.preprocessed)
-                .map_err(|reason| Error::decode(path, reason))?;
-            self.write_frame(&plan, position, frames, slot)
-        })?;
+        let decoded =
+            decoder.decode(MediaSource::Path(path), num_frames, sampling, &mut |position, frame| {
+                let view = RgbView { width: frame.width, height: frame.height, data: frame.data };
+                resize_image(view, size, mode, &mut frames.resize, &mut frames.preprocessed)
+                    .map_err(|reason| Error::decode(path, reason))?;
+                self.write_frame(&plan, position, frames, slot)
+            })?;
         (decoded..num_frames).try_for_each(|position| self.write_frame(&plan, position, frames, slot))
     }
 }

@@ -1,11 +1,8 @@
 //! What becomes of a clip: which frames, and how each is resized.
 
 use super::{PreprocessMode, check_size};
-use crate::decode::FrameSampling;
+use crate::decode::video::{FrameSampling, MAX_FRAMES};
 use crate::error::{Error, Result};
-
-/// The most frames a clip is loaded with. The competition asks for 64 at most.
-pub const MAX_NUM_FRAMES: usize = 1024;
 
 /// The settings that turn a clip into model input.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,8 +29,8 @@ impl VideoPreprocess {
         sampling: FrameSampling,
     ) -> Result<Self> {
         check_size(size)?;
-        if !(1..=MAX_NUM_FRAMES).contains(&num_frames) {
-            let reason = format!("{num_frames} is not between 1 and {MAX_NUM_FRAMES}");
+        if !(1..=MAX_FRAMES).contains(&num_frames) {
+            let reason = format!("{num_frames} is not between 1 and {MAX_FRAMES}");
             return Err(Error::argument("num_frames", reason));
         }
         Ok(Self { size, mode, num_frames, sampling })

@@ -70,7 +70,8 @@ pub(super) fn find_media(folder: &Path, modality: Modality) -> Result<FoundFiles
                 let mut paths: Vec<PathBuf> = entries.iter().map(DirEntry::path).collect();
                 if modality == Modality::Video && !prefix.is_empty() && holds_frames(&paths) {
                     let name = prefix.trim_end_matches('/').to_owned();
-                    let state = media_state(&path, modality).map_err(|error| format!("cannot be read: {error}"));
+                    let state =
+                        media_state(&path, modality).map_err(|error| format!("cannot be read: {error}"));
                     found.media.push(FoundFile { name, state });
                     paths.retain(|path| !is_media_name(path, Modality::Image));
                 }
@@ -238,8 +239,15 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, b"frame").unwrap();
         };
-        let names_in_folder =
-            ["root.png", "clip/1.png", "clip/2.PNG", "clip/notes.txt", "clip/.3.png", "both/a.mp4", "both/a.jpg"];
+        let names_in_folder = [
+            "root.png",
+            "clip/1.png",
+            "clip/2.PNG",
+            "clip/notes.txt",
+            "clip/.3.png",
+            "both/a.mp4",
+            "both/a.jpg",
+        ];
         names_in_folder.into_iter().for_each(write);
         let found = find_media(folder.path(), Modality::Video).unwrap();
         assert_eq!(names(&found), ["both/a.mp4", "clip"]);

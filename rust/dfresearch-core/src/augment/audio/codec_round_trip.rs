@@ -65,7 +65,8 @@ impl AudioCodec {
         };
         let name = self.encoder_name();
         let encoder = encoder::find_by_name(name).ok_or_else(|| missing(&format!("encoder {name}")))?;
-        let decoder = decoder::find(self.id()).ok_or_else(|| missing(&format!("decoder for {:?}", self.id())))?;
+        let decoder =
+            decoder::find(self.id()).ok_or_else(|| missing(&format!("decoder for {:?}", self.id())))?;
         Ok((encoder, decoder))
     }
 
@@ -124,7 +125,11 @@ pub fn codec_round_trip(
     receiving.finish(decoded)?;
 
     let kept = decoded.get(delay..delay + waveform.len()).ok_or_else(|| {
-        codec.error(format!("{} samples came back of {} and a delay of {delay}", decoded.len(), waveform.len()))
+        codec.error(format!(
+            "{} samples came back of {} and a delay of {delay}",
+            decoded.len(),
+            waveform.len()
+        ))
     })?;
     waveform.copy_from_slice(kept);
     Ok(())
@@ -300,7 +305,9 @@ mod tests {
 
     #[test]
     fn what_comes_back_is_in_time_and_close() {
-        for (codec, kilobits_per_second) in [(AudioCodec::Mp3, 64), (AudioCodec::Mp3, 16), (AudioCodec::Opus, 32)] {
+        for (codec, kilobits_per_second) in
+            [(AudioCodec::Mp3, 64), (AudioCodec::Mp3, 16), (AudioCodec::Opus, 32)]
+        {
             let waveform = chirp(20_000);
             let result = round_trip(codec, kilobits_per_second, &waveform);
             assert_ne!(result, waveform);
@@ -339,6 +346,8 @@ mod tests {
             refusal(11_111, AudioCodec::Opus, 32),
             "augmentation opus_compress: there is no sampling rate of 11111 Hz, but 8000, 12000, 16000, 24000, 48000"
         );
-        assert!(refusal(RATE, AudioCodec::Mp3, 500).contains("kilobits_per_second 500 is not between 8 and 160"));
+        assert!(
+            refusal(RATE, AudioCodec::Mp3, 500).contains("kilobits_per_second 500 is not between 8 and 160")
+        );
     }
 }

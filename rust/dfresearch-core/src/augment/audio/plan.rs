@@ -99,9 +99,7 @@ fn draw_parameter(operation: &AudioOperation, rng: &mut CounterRng) -> PlannedAu
         AudioOperationKind::AdditiveNoise => {
             PlannedAudioOperation::AdditiveNoise { snr_decibels: rng.range(low, high) }
         }
-        AudioOperationKind::LowPass => {
-            PlannedAudioOperation::LowPass { cutoff_hertz: rng.range(low, high) }
-        }
+        AudioOperationKind::LowPass => PlannedAudioOperation::LowPass { cutoff_hertz: rng.range(low, high) },
         AudioOperationKind::Reverberation => {
             PlannedAudioOperation::Reverberation { rt60_seconds: rng.range(low, high) }
         }
@@ -194,6 +192,8 @@ mod tests {
         );
         let gain = AudioOperation::built_in("gain", -1.0, 1.0).unwrap();
         let error = AudioAugmentTable::new([(0, vec![gain])].into()).unwrap_err();
-        assert!(error.to_string().contains("level 0 leaves waveforms unchanged, so gain needs another level"));
+        assert!(
+            error.to_string().contains("level 0 leaves waveforms unchanged, so gain needs another level")
+        );
     }
 }

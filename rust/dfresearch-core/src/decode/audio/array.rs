@@ -109,7 +109,8 @@ fn parse(bytes: &[u8], limits: &AudioLimits) -> Result<AudioArray, DecodeError> 
         Ok(AudioArray { format, channels, sample_rate, bytes })
     })?;
     audio.ok_or_else(|| {
-        let names: Vec<_> = archive.file_names().map(|name| name.trim_end_matches(".npy").to_owned()).collect();
+        let names: Vec<_> =
+            archive.file_names().flatten().map(|name| name.trim_end_matches(".npy").to_owned()).collect();
         let found = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
         unusable(format!("there is no array audio in it, but {found}"))
     })
@@ -126,11 +127,13 @@ fn member<T>(
         Err(ZipError::FileNotFound) => return Ok(None),
         Err(error) => return Err(unusable(format!("{name}: {error}"))),
     };
-    Header::read(&mut content).and_then(|header| read(&header, &mut content)).map(Some).map_err(|reason| match reason {
-        DecodeError::Corrupt { format, reason } => {
-            DecodeError::Corrupt { format, reason: format!("{name}: {reason}") }
+    Header::read(&mut content).and_then(|header| read(&header, &mut content)).map(Some).map_err(|reason| {
+        match reason {
+            DecodeError::Corrupt { format, reason } => {
+                DecodeError::Corrupt { format, reason: format!("{name}: {reason}") }
+            }
+            other => other,
         }
-        other => other,
     })
 }
 
@@ -168,11 +171,14 @@ impl Header {
         };
         let length = length.iter().rev().fold(0, |length, &byte| length << 8 | usize::from(byte));
         if length > MAX_HEADER_BYTES {
-            return Err(unusable(format!("a header of {length} bytes is over the limit of {MAX_HEADER_BYTES}")));
+            return Err(unusable(format!(
+                "a header of {length} bytes is over the limit of {MAX_HEADER_BYTES}"
+            )));
         }
         let header = read_exact(content, length)?;
         let header = String::from_utf8_lossy(&header);
-        Self::parse(&header).ok_or_else(|| unusable(format!("its header is not understood: {}", header.trim())))
+        Self::parse(&header)
+            .ok_or_else(|| unusable(format!("its header is not understood: {}", header.trim())))
     }
 
     /// Parses `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 100), }`.
@@ -206,7 +212,10 @@ impl Header {
         let (_, kind) = self.order_and_type();
         let width = kind.strip_prefix(['f', 'i', 'u']).and_then(|width| width.parse().ok());
         width.filter(|width| matches!(width, 1 | 2 | 4 | 8)).ok_or_else(|| {
-            unusable(format!("numbers of the type {} are not read; float32, float64, int16 and int32 are", self.kind))
+            unusable(format!(
+                "numbers of the type {} are not read; float32, float64, int16 and int32 are",
+                self.kind
+            ))
         })
     }
 
@@ -232,8 +241,10 @@ impl Header {
         };
         // An array without samples has no channels either; that is said elsewhere.
         if channels > MAX_CHANNELS {
-            let reason =
-                format!("the shape {:?} has {channels} channels, and {MAX_CHANNELS} is the limit", self.shape);
+            let reason = format!(
+                "the shape {:?} has {channels} channels, and {MAX_CHANNELS} is the limit",
+                self.shape
+            );
             return Err(unusable(reason));
         }
         Ok((channels.max(1), samples, first))

@@ -15,7 +15,8 @@ mod array;
 mod resample;
 
 #[cfg(test)]
-mod tests;
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests;
 
 use std::ffi::c_int;
 use std::fs;
@@ -107,7 +108,12 @@ impl AudioDecoder {
         decoded
     }
 
-    fn decode_array(&mut self, source: MediaSource<'_>, sample_rate: u32, samples: &mut Vec<f32>) -> Result<()> {
+    fn decode_array(
+        &mut self,
+        source: MediaSource<'_>,
+        sample_rate: u32,
+        samples: &mut Vec<f32>,
+    ) -> Result<()> {
         let refused = |reason| Error::decode(source.path(), reason);
         let array = array::read(source, &self.limits, &mut self.file)?;
         let layout = SampleLayout::interleaved(array.format, array.channels, array.sample_rate);
@@ -121,7 +127,12 @@ impl AudioDecoder {
         check_samples(samples, array::FORMAT, sample_rate).map_err(refused)
     }
 
-    fn decode_media(&mut self, source: MediaSource<'_>, sample_rate: u32, samples: &mut Vec<f32>) -> Result<()> {
+    fn decode_media(
+        &mut self,
+        source: MediaSource<'_>,
+        sample_rate: u32,
+        samples: &mut Vec<f32>,
+    ) -> Result<()> {
         let mut input = MediaInput::open(source, Medium::Audio, self.limits.media)?;
         let refused = |reason| Error::decode(source.path(), reason);
         if let Some(seconds) = announced_seconds(&input, source)? {
@@ -225,7 +236,8 @@ impl Reading<'_> {
     fn resample(&mut self, input: &MediaInput, samples: &mut Vec<f32>) -> Result<()> {
         let refused = |reason| Error::decode(input.path(), reason);
         let layout = SampleLayout::of_frame(&self.frame).ok_or_else(|| {
-            let reason = format!("its {} channels have no known layout to mix them by", self.frame.channels());
+            let reason =
+                format!("its {} channels have no known layout to mix them by", self.frame.channels());
             refused(DecodeError::Unsupported { format: input.format(), reason })
         })?;
         let fits = self.resampler.as_ref().is_some_and(|it| it.fits(&layout, self.sample_rate));
