@@ -245,8 +245,8 @@ def quarantine(cache_dir: str | PathLike[str], entries: Sequence[tuple[str | Pat
 class Loader:
     """Batches from files; each iteration goes through one epoch and yields ``(inputs, labels)``.
 
-    Inputs are ``uint8 [B, 3, H, W]``, labels ``int64 [B]`` (0 real, 1 synthetic): tensors in libtorch's own memory,
-    pinned when there is a GPU, and never overwritten by a later batch. A batch is a function of the samples that were
+    Inputs are ``uint8 [B, 3, H, W]`` for images, ``uint8 [B, T, 3, H, W]`` for video and ``float32 [B, n]`` for audio,
+    labels ``int64 [B]`` (0 real, 1 synthetic): tensors in libtorch's own memory, pinned when there is a GPU, and never overwritten by a later batch. A batch is a function of the samples that were
     not quarantined when the epoch began, the seed, the epoch and the step, whatever the number of workers.
 
     A file that cannot be loaded is named in `quarantined`: its slot is dropped, so that the batch is shorter (an empty
@@ -263,6 +263,12 @@ class Loader:
         size: Sequence[int] = (224, 224),
         mode: str = "competition",
         recompress: bool = True,
+        sampling: str = "first",
+        num_frames: int = 16,
+        frame_rate: float | None = None,
+        sample_rate: int = 16000,
+        duration_seconds: float = 6.0,
+        crop: str = "center",
         augment: int | tuple[Mapping[int, Sequence[object]], int] | None = None,
         shuffle: bool = False,
         drop_last: bool = False,
@@ -277,12 +283,21 @@ class Loader:
 
         Args:
             samples: media files and labels.
-            modality: ``image``.
+            modality: ``image``, ``video`` or ``audio``; keywords of the other modalities have no effect.
             batch_size: samples in a batch.
-            size: (height, width) of the inputs in pixels.
-            mode: ``competition`` or ``stretch``, see `preprocess_image`.
-            recompress: in ``competition`` mode, first save JPEG and WebP again as the competition's download does.
-            augment: a level of ``dfresearch.transforms.AUGMENTATION_LEVELS``, or a table and a level of it.
+            size: (height, width) of images and frames in pixels.
+            mode: ``competition`` or ``stretch`` for images and frames, see `preprocess_image`.
+            recompress: in ``competition`` mode, first save JPEG and WebP images again as the competition's download
+                does.
+            sampling: which frames of a clip: ``first``, ``rate`` or ``uniform``, see `decode_video`.
+            num_frames: frames of a clip; a shorter clip repeats its last one.
+            frame_rate: frames per second, for the sampling ``rate`` alone.
+            sample_rate: of recordings, in hertz.
+            duration_seconds: of the window that is cut out of a recording, or padded with zeros on the right.
+            crop: where the window lies: ``center``, or ``random``, anew in every epoch.
+            augment: a level of ``dfresearch.transforms.AUGMENTATION_LEVELS`` (for audio of
+                ``dfresearch.audio_transforms.AUDIO_AUGMENTATION_LEVELS``), or a table and a level of it. A clip's
+                frames share their parameters and are not mirrored; noise is drawn for each.
             shuffle: draw a new order for every epoch.
             drop_last: leave out an incomplete last batch, unless it is the only one.
             num_workers: threads that load; by default one per core.

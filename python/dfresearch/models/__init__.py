@@ -40,8 +40,18 @@ _LOCATIONS: dict[str, dict[str, str]] = {
         "smogy-swin": "image.smogy_swin:SmogySwinDetector",
         "forensic-cnn": "image.forensic_cnn:ForensicCNN",
     },
-    "video": {},
-    "audio": {},
+    "video": {
+        "r3d-18": "video.r3d_18:R3D18Detector",
+        "videomae": "video.videomae:VideoMAEDetector",
+        "hiera": "video.hiera:HieraDetector",
+        "forensic-cnn": "video.forensic_cnn:ForensicVideoCNN",
+    },
+    "audio": {
+        "wav2vec2": "audio.wav2vec2:Wav2Vec2Detector",
+        "ast": "audio.ast:AstDetector",
+        "wavlm": "audio.wavlm:WavLMDetector",
+        "lfcc-lcnn": "audio.lfcc_lcnn:LfccLcnn",
+    },
 }
 
 PRETRAINED_VARIABLE = "DFRESEARCH_PRETRAINED"

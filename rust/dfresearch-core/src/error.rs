@@ -134,8 +134,10 @@ pub enum DecodeError {
     Empty,
 
     /// The content is of no format that is read here.
-    #[error("not a known image format: {found}")]
+    #[error("not a known {medium} format: {found}")]
     UnknownFormat {
+        /// What was expected: `image`, `video` or `audio`.
+        medium: &'static str,
         /// What the first bytes look like.
         found: String,
     },
@@ -176,6 +178,40 @@ pub enum DecodeError {
         height: u64,
         /// The limit that was passed, in words.
         limit: String,
+    },
+
+    /// A container that is sound, but without what was asked for.
+    #[error("no {medium} in this {format} file: it holds {found}")]
+    NoStream {
+        /// What was asked for: `video` or `audio`.
+        medium: &'static str,
+        /// The container.
+        format: &'static str,
+        /// What it holds instead.
+        found: String,
+    },
+
+    /// The stream is there, and its decoder made nothing of it.
+    #[error("empty {format}: {reason}")]
+    NothingDecoded {
+        /// The container.
+        format: &'static str,
+        /// How much was tried.
+        reason: String,
+    },
+
+    /// The content goes on after the limits are reached.
+    #[error("there is more in it than the limit of {limit}")]
+    TooLong {
+        /// The limit that was passed, in words.
+        limit: String,
+    },
+
+    /// The decoder hangs; the content may still be sound.
+    #[error("the decoder got nothing done in {seconds} seconds")]
+    TimedOut {
+        /// How long it was waited for.
+        seconds: u64,
     },
 
     /// The machine has no memory left for the pixels; the content itself may be sound.

@@ -16,6 +16,7 @@ pub mod augment;
 pub mod catalog;
 pub mod decode;
 pub mod error;
+pub mod ffmpeg;
 pub mod loader;
 pub mod media_file;
 pub mod metric;

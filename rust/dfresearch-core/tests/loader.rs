@@ -79,6 +79,10 @@ impl SamplePipeline for NumberPipeline {
         24
     }
 
+    fn describe(&self) -> String {
+        "numbers".into()
+    }
+
     fn load(&self, path: &Path, key: RandomKey, _: &mut (), slot: &mut [u8]) -> Result<()> {
         assert_eq!(path, Path::new(&key.sample.to_string()));
         if self.uneven && key.sample % 7 == 3 {

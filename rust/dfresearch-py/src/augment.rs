@@ -105,6 +105,15 @@ pub(crate) fn default_table(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     py.import("dfresearch.transforms")?.getattr("AUGMENTATION_LEVELS")
 }
 
+/// A level of the default table, or `(table, level)`.
+pub(crate) fn extract_augment(augment: &Bound<'_, PyAny>) -> PyResult<(AugmentTable, u32)> {
+    if let Ok(level) = augment.extract::<u32>() {
+        return Ok((extract_table(&default_table(augment.py())?)?, level));
+    }
+    let (table, level): (Bound<'_, PyAny>, u32) = augment.extract()?;
+    Ok((extract_table(&table)?, level))
+}
+
 /// A mapping of levels to sequences of operations and callables.
 pub(crate) fn extract_table(table: &Bound<'_, PyAny>) -> PyResult<AugmentTable> {
     let py = table.py();

@@ -11,6 +11,7 @@ mod decode;
 mod errors;
 mod loader;
 mod metric;
+mod pipeline;
 mod preprocess;
 mod state_dict;
 mod store;

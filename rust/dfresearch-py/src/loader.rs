@@ -5,19 +5,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use dfresearch_core::augment::AugmentTable;
-use dfresearch_core::loader::{
-    Epoch, EpochOrder, ImagePipeline, LoaderSettings, NextBatch, Quarantined, Shard,
-};
-use dfresearch_core::preprocess::{ImagePreprocess, PreprocessMode};
+use dfresearch_core::loader::{Epoch, EpochOrder, LoaderSettings, NextBatch, Quarantined, Shard};
 use dfresearch_core::samples::SampleList;
-use dfresearch_core::{Error, Label, Modality};
+use dfresearch_core::{Error, Label};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tch::Tensor;
 
-use crate::augment::{default_table, extract_table};
 use crate::errors::{argument_error, run_detached, to_exception};
+use crate::pipeline::{Pipeline, PipelineKeywords};
 use crate::store::Samples;
 use crate::tensors::{TensorAllocator, wrap_tensor};
 
@@ -27,6 +23,9 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 /// Batches that wait for the consumer unless the caller says otherwise.
 const DEFAULT_PREFETCH: usize = 4;
 
+/// Frames of a clip unless the caller says otherwise, as the reference has it.
+const DEFAULT_NUM_FRAMES: usize = 16;
+
 type RunningEpoch = Mutex<Option<Epoch<TensorAllocator>>>;
 type Running = Arc<RunningEpoch>;
 
@@ -34,8 +33,7 @@ type Running = Arc<RunningEpoch>;
 #[pyclass(module = "dfresearch_rs", weakref)]
 pub struct Loader {
     samples: Arc<SampleList>,
-    pipeline: Arc<ImagePipeline>,
-    sample_shape: Vec<usize>,
+    pipeline: Pipeline,
     settings: LoaderSettings,
     progress: Arc<Mutex<Progress>>,
     running: Mutex<Option<Running>>,
@@ -91,11 +89,12 @@ impl Loader {
     #[new]
     #[pyo3(signature = (
         samples, *, modality, batch_size = 32, size = [224, 224], mode = "competition", recompress = true,
-        augment = None, shuffle = false, drop_last = false, num_workers = None, prefetch = DEFAULT_PREFETCH,
-        seed = 42, epoch = 0, rank = 0, world_size = 1,
+        sampling = "first", num_frames = DEFAULT_NUM_FRAMES, frame_rate = None, augment = None, shuffle = false,
+        drop_last = false, num_workers = None, prefetch = DEFAULT_PREFETCH, seed = 42, epoch = 0, rank = 0,
+        world_size = 1,
     ), text_signature = "(samples, *, modality, batch_size=32, size=(224, 224), mode='competition', recompress=True, \
-        augment=None, shuffle=False, drop_last=False, num_workers=None, prefetch=4, seed=42, epoch=0, rank=0, \
-        world_size=1)")]
+        sampling='first', num_frames=16, frame_rate=None, augment=None, shuffle=False, drop_last=False, \
+        num_workers=None, prefetch=4, seed=42, epoch=0, rank=0, world_size=1)")]
     #[allow(clippy::too_many_arguments, reason = "keywords of a Python constructor")]
     fn new(
         samples: &Bound<'_, PyAny>,
@@ -104,6 +103,9 @@ impl Loader {
         size: [usize; 2],
         mode: &str,
         recompress: bool,
+        sampling: &str,
+        num_frames: usize,
+        frame_rate: Option<f64>,
         augment: Option<&Bound<'_, PyAny>>,
         shuffle: bool,
         drop_last: bool,
@@ -116,27 +118,26 @@ impl Loader {
     ) -> PyResult<Self> {
         let py = samples.py();
         let list = extract_samples(samples)?;
-        let augment = augment.map(extract_augment).transpose()?;
         let num_workers =
             num_workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let shard = Shard { rank, world_size };
         let settings = LoaderSettings { batch_size, shuffle, drop_last, num_workers, prefetch, seed, shard };
-        let pipeline = run_detached(py, || {
-            settings.check()?;
-            match modality.parse()? {
-                Modality::Image => {
-                    let preprocess =
-                        ImagePreprocess::new(size.into(), mode.parse::<PreprocessMode>()?, recompress)?;
-                    ImagePipeline::new(preprocess, augment)
-                }
-                other => Err(Error::argument("modality", format!("{other} is not loaded by this version"))),
-            }
-        })?;
+        run_detached(py, || settings.check())?;
+        let keywords = PipelineKeywords {
+            modality,
+            size,
+            mode,
+            recompress,
+            sampling,
+            num_frames,
+            frame_rate,
+            augment,
+        };
+        let pipeline = Pipeline::new(py, &keywords)?;
         let progress = Progress { epoch, resume: true, ..Progress::default() };
         Ok(Self {
             samples: list,
-            pipeline: Arc::new(pipeline),
-            sample_shape: vec![3, size[0], size[1]],
+            pipeline,
             settings,
             progress: Arc::new(Mutex::new(progress)),
             running: Mutex::default(),
@@ -170,11 +171,10 @@ impl Loader {
             }
             (epoch, step, left_out, active)
         };
-        let (samples, pipeline, settings) = (self.samples.clone(), self.pipeline.clone(), self.settings);
-        let allocator = TensorAllocator::new(&self.sample_shape);
+        let (samples, pipeline, settings) = (self.samples.clone(), &self.pipeline, self.settings);
         let running = run_detached(py, || {
             let order = EpochOrder::new(active.into_iter(), &settings, epoch);
-            Epoch::start(samples, pipeline, allocator, &settings, order, epoch, step)
+            pipeline.start(samples, &settings, order, epoch, step)
         })?;
         let running = Arc::new(Mutex::new(Some(running)));
         register(&running);
@@ -458,13 +458,4 @@ fn extract_samples(samples: &Bound<'_, PyAny>) -> PyResult<Arc<SampleList>> {
         list.push((path, label));
     }
     run_detached(samples.py(), || SampleList::from_pairs(list).map(Arc::new))
-}
-
-/// A level of the default table, or `(table, level)`.
-fn extract_augment(augment: &Bound<'_, PyAny>) -> PyResult<(AugmentTable, u32)> {
-    if let Ok(level) = augment.extract::<u32>() {
-        return Ok((extract_table(&default_table(augment.py())?)?, level));
-    }
-    let (table, level): (Bound<'_, PyAny>, u32) = augment.extract()?;
-    Ok((extract_table(&table)?, level))
 }

@@ -66,16 +66,17 @@ fn torch_error(error: &tch::TchError) -> Error {
 
 /// Allocates batches in libtorch's own memory, pinned when there is a GPU to copy them to.
 pub struct TensorAllocator {
-    /// The shape of one sample; its elements are bytes.
+    /// The shape of one sample.
     sample_shape: Vec<i64>,
+    element: Kind,
     pin: bool,
 }
 
 impl TensorAllocator {
-    /// Batches of `uint8` samples of the given shape.
-    pub fn new(sample_shape: &[usize]) -> Self {
+    /// Batches of samples of the given shape and element type.
+    pub fn new(sample_shape: &[usize], element: Kind) -> Self {
         let sample_shape = sample_shape.iter().map(|&side| side as i64).collect();
-        Self { sample_shape, pin: Cuda::is_available() }
+        Self { sample_shape, element, pin: Cuda::is_available() }
     }
 }
 
@@ -126,12 +127,13 @@ impl BatchAllocator for TensorAllocator {
     fn allocate(&self, slots: usize, slot_bytes: usize) -> Result<(TensorBatch, Vec<TensorSlot>)> {
         let shape: Vec<i64> = [slots as i64].into_iter().chain(self.sample_shape.iter().copied()).collect();
         let mut tensor =
-            Tensor::f_zeros(&shape, (Kind::Uint8, Device::Cpu)).map_err(|error| torch_error(&error))?;
+            Tensor::f_zeros(&shape, (self.element, Device::Cpu)).map_err(|error| torch_error(&error))?;
         if self.pin {
             tensor = tensor.f_pin_memory(Device::Cuda(0)).map_err(|error| torch_error(&error))?;
         }
-        if tensor.numel() != slots * slot_bytes {
-            let reason = format!("a batch of {} bytes for {slots} samples of {slot_bytes}", tensor.numel());
+        let batch_bytes = tensor.numel() * self.element.elt_size_in_bytes();
+        if batch_bytes != slots * slot_bytes {
+            let reason = format!("a batch of {batch_bytes} bytes for {slots} samples of {slot_bytes}");
             return Err(Error::Loader { reason });
         }
         let start: *mut u8 = tensor.data_ptr().cast();

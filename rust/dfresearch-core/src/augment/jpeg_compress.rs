@@ -1,6 +1,6 @@
 //! JPEG round trip: the traces of lossy storage.
 
-use super::{OperationKind, check_image, check_parameter};
+use super::{BuiltIn, OperationKind, check_image, check_parameter};
 use crate::decode::JpegCodec;
 use crate::error::{Error, Result};
 

@@ -7,16 +7,19 @@
 //! ```
 //!
 //! The table is data that the caller brings: levels, each a list of operations with the range that their parameter
-//! is drawn from. Pixels are 8-bit RGB, `[height, width, 3]`, changed in place; a result that is no whole number is
+//! is drawn from. Images and waveforms ([`audio`]) share its shape. Pixels are 8-bit RGB, `[height, width, 3]`, changed in place; a result that is no whole number is
 //! truncated, as a NumPy cast to `uint8` does.
 
+pub mod audio;
 mod color_contrast;
 mod color_shift;
 mod gaussian_blur;
 mod gaussian_noise;
 mod horizontal_flip;
 mod jpeg_compress;
+mod kind;
 mod plan;
+mod selection;
 mod table;
 
 pub use color_contrast::color_contrast;
@@ -25,8 +28,12 @@ pub use gaussian_blur::{GaussianBlurScratch, gaussian_blur};
 pub use gaussian_noise::gaussian_noise;
 pub use horizontal_flip::horizontal_flip;
 pub use jpeg_compress::jpeg_compress;
-pub use plan::{MAX_OPERATIONS, Plan, PlannedOperation, apply_plan, plan, plan_with_limit};
-pub use table::{AugmentTable, CustomOperation, Operation, OperationKind};
+pub use kind::{AugmentTable, CustomOperation, Operation, OperationKind};
+pub use plan::{Plan, PlannedOperation, apply_plan, plan, plan_with_limit};
+pub use selection::MAX_OPERATIONS;
+pub use table::{BuiltIn, LevelTable, NamedOperation, TableOperation};
+
+use table::check_parameter;
 
 use crate::decode::JpegCodec;
 use crate::error::{Error, Result};
@@ -53,14 +60,4 @@ fn check_image(image: &[u8], width: usize, height: usize) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// Refuses a parameter that its operation does not accept.
-fn check_parameter(kind: OperationKind, value: f64) -> Result<()> {
-    let (low, high) = kind.domain();
-    if (low..=high).contains(&value) {
-        return Ok(());
-    }
-    let parameter = kind.parameter();
-    Err(Error::augment(kind.name(), format!("{parameter} {value} is not between {low} and {high}")))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::selection::{MAX_OPERATIONS, draw_whole, noise_rng, parameter_rng, select};
 use super::{
     AugmentScratch, AugmentTable, CHANNELS, CustomOperation, Operation, OperationKind, check_image,
     color_contrast, color_shift, gaussian_blur, gaussian_noise, jpeg_compress,
@@ -9,17 +10,11 @@ use super::{
 use crate::error::Result;
 use crate::rng::{CounterRng, RandomKey};
 
-/// How many operations a sample gets at most.
-pub const MAX_OPERATIONS: usize = 2;
-
 /// The share of samples that are flipped, at every level but 0.
 const FLIP_PROBABILITY: f64 = 0.5;
 
-// Streams of a sample's random numbers. An operation's stream is its place in the plan; noise adds the frame.
-const SELECTION_STREAM: u64 = 0;
+/// A stream beside those of the operations.
 const FLIP_STREAM: u64 = 1;
-const PARAMETER_STREAM: u64 = 1 << 32;
-const NOISE_STREAM: u64 = 2 << 32;
 
 /// What happens to one sample; the same for all frames of a clip.
 #[derive(Clone, Default)]
@@ -90,16 +85,8 @@ pub fn plan_with_limit(
     key: RandomKey,
 ) -> Result<Plan> {
     let flip = level > 0 && CounterRng::new(key, FLIP_STREAM).uniform() < FLIP_PROBABILITY;
-    let mut rng = CounterRng::new(key, SELECTION_STREAM);
-    let mut candidates: Vec<&Operation> = table.operations(level)?.iter().collect();
-    let limit = candidates.len().min(max_operations);
-    let count = if limit == 0 { 0 } else { 1 + rng.below(limit as u64) as usize };
-    let operations = (0..count).map(|place| {
-        // One step of a Fisher-Yates shuffle: all choices and all orders are equally likely.
-        let pick = place + rng.below((candidates.len() - place) as u64) as usize;
-        candidates.swap(place, pick);
-        draw_parameters(candidates[place], &mut CounterRng::new(key, PARAMETER_STREAM + place as u64))
-    });
+    let operations = select(table.operations(level)?, max_operations, key).into_iter().enumerate();
+    let operations = operations.map(|(place, it)| draw_parameters(it, &mut parameter_rng(key, place)));
     Ok(Plan { operations: operations.collect(), flip, key })
 }
 
@@ -112,8 +99,7 @@ fn draw_parameters(operation: &Operation, rng: &mut CounterRng) -> PlannedOperat
     };
     match kind {
         OperationKind::JpegCompress => {
-            let steps = (high - low) as u64;
-            PlannedOperation::JpegCompress { quality: (low as u64 + rng.below(steps + 1)) as u8 }
+            PlannedOperation::JpegCompress { quality: draw_whole(low, high, rng) as u8 }
         }
         OperationKind::GaussianBlur => PlannedOperation::GaussianBlur { sigma: rng.range(low, high) },
         OperationKind::GaussianNoise => PlannedOperation::GaussianNoise { sigma: rng.range(low, high) },
@@ -152,8 +138,7 @@ pub fn apply_plan(
                 gaussian_blur(image, width, height, *sigma, &mut scratch.blur)?;
             }
             PlannedOperation::GaussianNoise { sigma } => {
-                let stream = NOISE_STREAM + ((place as u64) << 32) + u64::from(frame);
-                gaussian_noise(image, *sigma, &mut CounterRng::new(plan.key, stream))?;
+                gaussian_noise(image, *sigma, &mut noise_rng(plan.key, place, frame))?;
             }
             PlannedOperation::ColorShift { shifts } => color_shift(image, *shifts),
             PlannedOperation::ColorContrast { factor } => color_contrast(image, *factor)?,

@@ -1,4 +1,4 @@
-//! The augmentation table: levels, and the operations that each may use.
+//! Augmentation tables: levels, and the operations that each may use; the same for images and waveforms.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,98 +6,75 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-/// An operation of the caller's own, for experiments.
-pub trait CustomOperation: Send + Sync {
+/// What the operations of the caller's own have, whatever they change.
+pub trait NamedOperation: Send + Sync {
     /// The name that errors give.
     fn name(&self) -> &str;
-
-    /// Changes the pixels of `image`, `[height, width, 3]`, in place. `seed` is the same for all frames of a clip.
-    ///
-    /// # Errors
-    /// Whatever the operation refuses; [`Error::Augment`] names it.
-    fn apply(&self, image: &mut [u8], width: usize, height: usize, seed: u64) -> Result<()>;
 }
 
-/// The operations that are built in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OperationKind {
-    /// JPEG round trip, see [`jpeg_compress`](super::jpeg_compress).
-    JpegCompress,
-    /// Gaussian blur, see [`gaussian_blur`](super::gaussian_blur).
-    GaussianBlur,
-    /// Gaussian noise, see [`gaussian_noise`](super::gaussian_noise).
-    GaussianNoise,
-    /// One offset a channel, see [`color_shift`](super::color_shift).
-    ColorShift,
-    /// Contrast about the mean, see [`color_contrast`](super::color_contrast).
-    ColorContrast,
-}
+/// The built-in operations of one kind of media; each has one parameter.
+pub trait BuiltIn: Copy + fmt::Debug + Send + Sync + 'static {
+    /// The caller's own operations beside them.
+    type Custom: NamedOperation + ?Sized;
 
-impl OperationKind {
-    /// All built-in operations.
-    pub const ALL: [Self; 5] =
-        [Self::JpegCompress, Self::GaussianBlur, Self::GaussianNoise, Self::ColorShift, Self::ColorContrast];
+    /// What they change, in the plural, for errors.
+    const SUBJECT: &'static str;
+
+    /// All of them.
+    const ALL: &'static [Self];
 
     /// The name in the table.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::JpegCompress => "jpeg_compress",
-            Self::GaussianBlur => "gaussian_blur",
-            Self::GaussianNoise => "gaussian_noise",
-            Self::ColorShift => "color_shift",
-            Self::ColorContrast => "color_contrast",
-        }
-    }
+    fn name(self) -> &'static str;
 
     /// The name of the parameter.
-    pub fn parameter(self) -> &'static str {
-        match self {
-            Self::JpegCompress => "quality",
-            Self::GaussianBlur | Self::GaussianNoise => "sigma",
-            Self::ColorShift => "magnitude",
-            Self::ColorContrast => "factor",
-        }
-    }
+    fn parameter(self) -> &'static str;
 
     /// The smallest and the largest value of the parameter.
-    pub fn domain(self) -> (f64, f64) {
-        match self {
-            Self::JpegCompress => (1.0, 100.0),
-            // Below a sigma of 0.17 the kernel is one pixel wide; above 100 it is wider than the images are.
-            Self::GaussianBlur => (0.01, 100.0),
-            Self::GaussianNoise | Self::ColorShift => (0.0, 255.0),
-            Self::ColorContrast => (0.0, 100.0),
-        }
-    }
+    fn domain(self) -> (f64, f64);
 
     /// Whether the parameter is a whole number.
-    pub fn is_whole(self) -> bool {
-        matches!(self, Self::JpegCompress)
+    fn is_whole(self) -> bool;
+
+    /// Refuses an operation that this machine lacks the library for.
+    ///
+    /// # Errors
+    /// [`Error::Augment`], naming what is missing.
+    fn check_available(self) -> Result<()> {
+        Ok(())
     }
 }
 
-/// One entry of the table: an operation, and what its parameter is drawn from.
-#[derive(Clone)]
-pub enum Operation {
+/// One entry of a table: an operation, and what its parameter is drawn from.
+pub enum TableOperation<Kind: BuiltIn> {
     /// A built-in operation.
     BuiltIn {
         /// Which one.
-        kind: OperationKind,
+        kind: Kind,
         /// The smallest value of its parameter.
         low: f64,
         /// The largest value of its parameter.
         high: f64,
     },
     /// An operation of the caller's own, which draws for itself.
-    Custom(Arc<dyn CustomOperation>),
+    Custom(Arc<Kind::Custom>),
 }
 
-impl Operation {
+impl<Kind: BuiltIn> Clone for TableOperation<Kind> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::BuiltIn { kind, low, high } => Self::BuiltIn { kind: *kind, low: *low, high: *high },
+            Self::Custom(operation) => Self::Custom(Arc::clone(operation)),
+        }
+    }
+}
+
+impl<Kind: BuiltIn> TableOperation<Kind> {
     /// The built-in operation called `name`, its parameter drawn uniformly between `low` and `high`.
     ///
     /// # Errors
     /// [`Error::Augment`], with the operation's name, for an unknown name, a range the wrong way round, a bound
-    /// outside of the operation's domain, or a fraction where the parameter is a whole number.
+    /// outside of the operation's domain, a fraction where the parameter is a whole number, or an operation that this
+    /// machine lacks the library for.
     ///
     /// ```
     /// use dfresearch_core::augment::Operation;
@@ -108,8 +85,8 @@ impl Operation {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn built_in(name: &str, low: f64, high: f64) -> Result<Self> {
-        let Some(kind) = OperationKind::ALL.into_iter().find(|kind| kind.name() == name) else {
-            let known = OperationKind::ALL.map(OperationKind::name).join(", ");
+        let Some(kind) = Kind::ALL.iter().copied().find(|kind| kind.name() == name) else {
+            let known = Kind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
             return Err(Error::augment(name, format!("no such operation; there are {known}")));
         };
         let parameter = kind.parameter();
@@ -118,11 +95,12 @@ impl Operation {
             return Err(Error::augment(name, reason));
         }
         for bound in [low, high] {
-            super::check_parameter(kind, bound)?;
+            check_parameter(kind, bound)?;
             if kind.is_whole() && bound.fract() != 0.0 {
                 return Err(Error::augment(name, format!("{parameter} {bound} is not a whole number")));
             }
         }
+        kind.check_available()?;
         Ok(Self::BuiltIn { kind, low, high })
     }
 
@@ -135,7 +113,7 @@ impl Operation {
     }
 }
 
-impl fmt::Debug for Operation {
+impl<Kind: BuiltIn> fmt::Debug for TableOperation<Kind> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BuiltIn { kind, low, high } => {
@@ -147,21 +125,31 @@ impl fmt::Debug for Operation {
 }
 
 /// Augmentation levels, each with the operations that one or two are drawn from. Level 0 changes nothing.
-#[derive(Debug, Clone, Default)]
-pub struct AugmentTable {
-    levels: BTreeMap<u32, Vec<Operation>>,
+#[derive(Debug, Clone)]
+pub struct LevelTable<Kind: BuiltIn> {
+    levels: BTreeMap<u32, Vec<TableOperation<Kind>>>,
 }
 
-impl AugmentTable {
+impl<Kind: BuiltIn> Default for LevelTable<Kind> {
+    fn default() -> Self {
+        Self { levels: BTreeMap::new() }
+    }
+}
+
+impl<Kind: BuiltIn> LevelTable<Kind> {
     /// A table of `levels`.
     ///
     /// # Errors
-    /// [`Error::Argument`] when level 0, which stands for unchanged images, has operations.
-    pub fn new(levels: BTreeMap<u32, Vec<Operation>>) -> Result<Self> {
+    /// [`Error::Argument`] when level 0, which stands for unchanged samples, has operations.
+    pub fn new(levels: BTreeMap<u32, Vec<TableOperation<Kind>>>) -> Result<Self> {
         match levels.get(&0).and_then(|operations| operations.first()) {
             Some(operation) => Err(Error::argument(
                 "augment_table",
-                format!("level 0 leaves images unchanged, so {} needs another level", operation.name()),
+                format!(
+                    "level 0 leaves {} unchanged, so {} needs another level",
+                    Kind::SUBJECT,
+                    operation.name()
+                ),
             )),
             None => Ok(Self { levels }),
         }
@@ -171,7 +159,7 @@ impl AugmentTable {
     ///
     /// # Errors
     /// [`Error::Argument`] for a level that the table does not have.
-    pub fn operations(&self, level: u32) -> Result<&[Operation]> {
+    pub fn operations(&self, level: u32) -> Result<&[TableOperation<Kind>]> {
         match self.levels.get(&level) {
             Some(operations) => Ok(operations),
             None if level == 0 => Ok(&[]),
@@ -187,9 +175,20 @@ impl AugmentTable {
     }
 }
 
+/// Refuses a parameter that its operation does not accept.
+pub(crate) fn check_parameter<Kind: BuiltIn>(kind: Kind, value: f64) -> Result<()> {
+    let (low, high) = kind.domain();
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    let parameter = kind.parameter();
+    Err(Error::augment(kind.name(), format!("{parameter} {value} is not between {low} and {high}")))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::{AugmentTable, Operation};
     use super::*;
 
     fn refusal(name: &str, low: f64, high: f64) -> String {

@@ -82,7 +82,7 @@ impl ImageFormat {
             Ok(Self::Bmp)
         } else {
             let looked_at = &bytes[..bytes.len().min(LOOKED_AT_BYTES)];
-            Err(DecodeError::UnknownFormat { found: describe(looked_at) })
+            Err(DecodeError::UnknownFormat { medium: "image", found: describe(looked_at) })
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Encoded media to pixels and samples, exactly as the competition's own decoders see them.
 
+pub mod audio;
 pub mod jpeg;
 mod jpeg_header;
+pub mod video;
 
 pub use jpeg::JpegCodec;
 pub use jpeg_header::JpegHeader;

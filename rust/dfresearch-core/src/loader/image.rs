@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::SamplePipeline;
+use super::planes::write_planes;
 use crate::augment::{AugmentScratch, AugmentTable, apply_plan, plan};
 use crate::error::{Error, Result};
 use crate::media_file::read_media_file;
@@ -39,13 +40,6 @@ impl ImagePipeline {
         }
         Ok(Self { preprocess, augment })
     }
-
-    /// In words, what happens to every image: two pipelines with the same description make the same slots, as long
-    /// as custom operations of one name do the same.
-    pub fn describe(&self) -> String {
-        let operations = self.augment.as_ref().and_then(|(table, level)| table.operations(*level).ok());
-        format!("{:?}, augmented by {operations:?}", self.preprocess)
-    }
 }
 
 impl SamplePipeline for ImagePipeline {
@@ -57,6 +51,11 @@ impl SamplePipeline for ImagePipeline {
 
     fn slot_bytes(&self) -> usize {
         self.preprocess.output_bytes()
+    }
+
+    fn describe(&self) -> String {
+        let operations = self.augment.as_ref().and_then(|(table, level)| table.operations(*level).ok());
+        format!("{:?}, augmented by {operations:?}", self.preprocess)
     }
 
     fn load(&self, path: &Path, key: RandomKey, scratch: &mut Self::Scratch, slot: &mut [u8]) -> Result<()> {
@@ -74,41 +73,5 @@ impl SamplePipeline for ImagePipeline {
         }
         write_planes(pixels, width, flip, slot);
         Ok(())
-    }
-}
-
-/// `[H, W, 3]` to `[3, H, W]`, mirrored from left to right on the way when `flip` is set.
-fn write_planes(pixels: &[u8], width: usize, flip: bool, planes: &mut [u8]) {
-    let plane = planes.len() / 3;
-    let (red, rest) = planes.split_at_mut(plane);
-    let (green, blue) = rest.split_at_mut(plane);
-    let rows =
-        red.chunks_exact_mut(width).zip(green.chunks_exact_mut(width)).zip(blue.chunks_exact_mut(width));
-    for (((red, green), blue), row) in rows.zip(pixels.chunks_exact(width * 3)) {
-        let (row, _) = row.as_chunks::<3>();
-        let targets = red.iter_mut().zip(green.iter_mut()).zip(blue.iter_mut());
-        let copy = |(((red, green), blue), pixel): (((&mut u8, &mut u8), &mut u8), &[u8; 3])| {
-            (*red, *green, *blue) = (pixel[0], pixel[1], pixel[2]);
-        };
-        if flip {
-            targets.zip(row.iter().rev()).for_each(copy);
-        } else {
-            targets.zip(row).for_each(copy);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn planes_are_split_and_mirrored() {
-        let pixels: Vec<u8> = (0..12).collect();
-        let mut planes = [0; 12];
-        write_planes(&pixels, 2, false, &mut planes);
-        assert_eq!(planes, [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]);
-        write_planes(&pixels, 2, true, &mut planes);
-        assert_eq!(planes, [3, 0, 9, 6, 4, 1, 10, 7, 5, 2, 11, 8]);
     }
 }

@@ -11,16 +11,21 @@
 //! A batch is a function of (samples not quarantined when the epoch began, seed, epoch, step) alone.
 //! A sample that fails is named and its slot is dropped; nothing stands in for it.
 
+mod audio;
 mod epoch;
 mod image;
 mod order;
+mod planes;
+mod video;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use audio::{AudioPipeline, AudioPipelineScratch};
 pub use epoch::{Epoch, NextBatch};
 pub use image::ImagePipeline;
 pub use order::{EpochOrder, Shard};
+pub use video::VideoPipeline;
 
 use crate::error::{DecodeError, Error, Result};
 use crate::rng::RandomKey;
@@ -33,6 +38,9 @@ pub trait SamplePipeline: Send + Sync + 'static {
     fn scratch(&self) -> Self::Scratch;
     /// Bytes of one sample in a batch.
     fn slot_bytes(&self) -> usize;
+    /// In words, what happens to every sample: two pipelines with the same description make the same slots, as long as
+    /// custom operations of one name do the same.
+    fn describe(&self) -> String;
     /// Writes the sample into `slot`, which holds [`SamplePipeline::slot_bytes`] bytes.
     ///
     /// # Errors

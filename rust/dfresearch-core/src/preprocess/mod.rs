@@ -5,13 +5,17 @@
 //!  stretch       bytes ────────────────────────────────► RGB ─► Pillow bilinear, antialiased ───► [H, W, 3]
 //! ```
 
+mod audio;
 mod bilinear;
+mod video;
 
 use std::str::FromStr;
 
 use fast_image_resize as fir;
 
+pub use audio::{AudioCrop, AudioWindow};
 pub use bilinear::{BilinearScratch, Region, resize_bilinear};
+pub use video::VideoPreprocess;
 
 use crate::decode::{ImageDecoder, ImageLimits, RgbImage};
 use crate::error::{DecodeError, Error, Result};

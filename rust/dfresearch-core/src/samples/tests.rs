@@ -51,7 +51,7 @@ impl Cache {
 
 fn probe(bytes: &[u8]) -> Result<(usize, usize), DecodeError> {
     if bytes.starts_with(b"bad") {
-        return Err(DecodeError::UnknownFormat { found: "text".to_owned() });
+        return Err(DecodeError::UnknownFormat { medium: "image", found: "text".to_owned() });
     }
     Ok((1, 1))
 }

@@ -1,7 +1,7 @@
 //! Which files of a dataset's folder are media.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -17,15 +17,21 @@ const TEMPORARY_STEMS: [&str; 4] = [".tmp", ".part", ".partial", ".incomplete"];
 pub fn media_extensions(modality: Modality) -> &'static [&'static str] {
     match modality {
         Modality::Image => &["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"],
-        Modality::Video => &["mp4", "avi", "mov", "mkv", "webm", "m4v", "mpg", "mpeg", "wmv", "flv"],
-        Modality::Audio => &["wav", "mp3", "m4a", "flac", "ogg", "opus", "aac", "wma"],
+        Modality::Video => {
+            &["mp4", "avi", "mov", "mkv", "webm", "m4v", "mpg", "mpeg", "wmv", "flv", "3gp", "ogv"]
+        }
+        Modality::Audio => {
+            &["wav", "mp3", "m4a", "flac", "ogg", "opus", "aac", "wma", "oga", "aif", "aiff", "mka", "npz"]
+        }
     }
 }
 
 /// What a walk through a dataset's folder found.
+///
+/// A folder below it that holds images and no videos is one clip of a video dataset, frame by frame.
 #[derive(Debug, Default)]
 pub(super) struct FoundFiles {
-    /// Files with a media extension, sorted by name.
+    /// Files with a media extension, and folders of frames, sorted by name.
     pub media: Vec<FoundFile>,
     /// How many files have another extension.
     pub other_files: usize,
@@ -61,8 +67,15 @@ pub(super) fn find_media(folder: &Path, modality: Modality) -> Result<FoundFiles
             Ok(mut entries) => {
                 // The last folder is walked first: of several names of one folder, the first one counts.
                 entries.sort_by_key(|entry| std::cmp::Reverse(entry.file_name()));
-                for entry in entries {
-                    let path = entry.path();
+                let mut paths: Vec<PathBuf> = entries.iter().map(DirEntry::path).collect();
+                if modality == Modality::Video && !prefix.is_empty() && holds_frames(&paths) {
+                    let name = prefix.trim_end_matches('/').to_owned();
+                    let state =
+                        media_state(&path, modality).map_err(|error| format!("cannot be read: {error}"));
+                    found.media.push(FoundFile { name, state });
+                    paths.retain(|path| !is_media_name(path, Modality::Image));
+                }
+                for path in paths {
                     visit(&path, &prefix, modality, &mut found, &mut open);
                 }
             }
@@ -90,9 +103,8 @@ fn visit(
         return;
     }
     let name = format!("{prefix}{readable_name}");
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    let is_temporary = TEMPORARY_STEMS.iter().any(|ending| stem.ends_with(ending));
-    let is_media = !is_temporary && has_media_extension(path, modality);
+    let is_temporary = has_temporary_stem(path);
+    let is_media = is_media_name(path, modality);
     let metadata = fs::metadata(path);
     let state = match &metadata {
         Ok(metadata) if metadata.is_dir() && !is_media => {
@@ -112,12 +124,54 @@ fn visit(
     found.media.push(FoundFile { name, state });
 }
 
-fn has_media_extension(path: &Path, modality: Modality) -> bool {
+/// Whether a name is that of a medium, neither hidden nor that of a download in progress.
+fn is_media_name(path: &Path, modality: Modality) -> bool {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    media_extensions(modality).contains(&extension.as_str())
+    let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    !is_hidden && !has_temporary_stem(path) && media_extensions(modality).contains(&extension.as_str())
 }
 
-pub(super) fn file_state(metadata: &fs::Metadata) -> FileState {
+fn has_temporary_stem(path: &Path) -> bool {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    TEMPORARY_STEMS.iter().any(|ending| stem.ends_with(ending))
+}
+
+/// Whether a folder's content is the frames of one clip.
+fn holds_frames(content: &[PathBuf]) -> bool {
+    let any = |modality| content.iter().any(|path| is_media_name(path, modality));
+    any(Modality::Image) && !any(Modality::Video)
+}
+
+/// The frames of a clip that is a folder, sorted by name.
+pub(super) fn frames(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut frames = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if is_media_name(&path, Modality::Image) {
+            frames.push(path);
+        }
+    }
+    frames.sort();
+    Ok(frames)
+}
+
+/// The state of a media file; of a folder of frames the sizes of all frames, and the latest of their changes and the
+/// folder's own.
+pub(super) fn media_state(path: &Path, modality: Modality) -> std::io::Result<FileState> {
+    let metadata = fs::metadata(path)?;
+    if modality != Modality::Video || !metadata.is_dir() {
+        return Ok(file_state(&metadata));
+    }
+    let mut state = FileState { size: 0, ..file_state(&metadata) };
+    for frame in frames(path)? {
+        let FileState { size, modified_ns } = file_state(&fs::metadata(frame)?);
+        state.size = state.size.saturating_add(size);
+        state.modified_ns = state.modified_ns.max(modified_ns);
+    }
+    Ok(state)
+}
+
+fn file_state(metadata: &fs::Metadata) -> FileState {
     // A file system without times leaves 0: there, only the size tells of a change.
     let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
     let modified_ns = match modified.duration_since(UNIX_EPOCH) {
@@ -175,6 +229,35 @@ mod tests {
         assert!(reasons[0].starts_with("cannot be read: "), "{}", reasons[0]);
         assert_eq!(reasons[1], "not a regular file");
         assert_eq!(reasons[2], "a folder, not a file");
+    }
+
+    #[test]
+    fn a_folder_of_images_is_one_clip() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, b"frame").unwrap();
+        };
+        let names_in_folder = [
+            "root.png",
+            "clip/1.png",
+            "clip/2.PNG",
+            "clip/notes.txt",
+            "clip/.3.png",
+            "both/a.mp4",
+            "both/a.jpg",
+        ];
+        names_in_folder.into_iter().for_each(write);
+        let found = find_media(folder.path(), Modality::Video).unwrap();
+        assert_eq!(names(&found), ["both/a.mp4", "clip"]);
+        assert_eq!(found.other_files, 3, "root.png, clip/notes.txt and both/a.jpg");
+        let before = *found.media[1].state.as_ref().unwrap();
+        assert_eq!(before.size, 10);
+        write("clip/10.png");
+        assert_ne!(media_state(&folder.path().join("clip"), Modality::Video).unwrap(), before);
+        let images = find_media(folder.path(), Modality::Image).unwrap();
+        assert_eq!(names(&images), ["both/a.jpg", "clip/1.png", "clip/10.png", "clip/2.PNG", "root.png"]);
     }
 
     #[test]

@@ -15,7 +15,6 @@ mod manifest;
 mod scan;
 
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -101,7 +100,7 @@ pub fn quarantine(cache_dir: &Path, entries: &[(PathBuf, String)]) -> Result<usi
     for (path, reason) in entries {
         if let Some((modality, dataset, file)) = place_in_cache(cache_dir, path) {
             // A file that changed after it was listed is not to be taken for a new one by the next scan.
-            let state = fs::metadata(path).ok().map(|metadata| files::file_state(&metadata));
+            let state = files::media_state(path, modality).ok();
             known += usize::from(index.quarantine(modality, &dataset, &file, state, reason)?);
         }
     }

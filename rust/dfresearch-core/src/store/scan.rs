@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{DecodeError, Error, Result};
 use crate::media_file::read_media_file;
 use crate::modality::Modality;
-use crate::store::files::{FileState, FoundFile, find_media};
+use crate::store::files::{FileState, FoundFile, find_media, frames};
 use crate::store::index::{FileRecord, Index};
 use crate::store::manifest::Manifest;
 use crate::store::{ContentHash, Probe, check_dataset_name, modality_folder};
@@ -188,6 +188,7 @@ fn read_file(
 ) -> FileRecord {
     let read = match modality {
         Modality::Image => read_image(path, probe),
+        Modality::Video if path.is_dir() => hash_frames(path).map_err(|error| Error::io(path, error)),
         Modality::Video | Modality::Audio => hash_file(path).map_err(|error| Error::io(path, error)),
     };
     let FileState { size, modified_ns } = state;
@@ -230,6 +231,15 @@ fn read_image(path: &Path, probe: &Probe<'_>) -> Result<Content> {
     let within_u32 =
         |(width, height): (usize, usize)| u32::try_from(width).ok().zip(u32::try_from(height).ok());
     Ok((ContentHash::of(&bytes), dimensions.map(within_u32)))
+}
+
+/// The hash of the frames' hashes, in the order of their names: copies of a clip are found whatever they are called.
+fn hash_frames(folder: &Path) -> std::io::Result<Content> {
+    let mut hasher = Sha256::new();
+    for frame in frames(folder)? {
+        hasher.update(hash_file(&frame)?.0.as_bytes());
+    }
+    Ok((ContentHash::from_bytes(hasher.finalize().into()), Ok(None)))
 }
 
 fn hash_file(path: &Path) -> std::io::Result<Content> {

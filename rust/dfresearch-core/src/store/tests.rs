@@ -13,7 +13,7 @@ use super::*;
 fn probe(bytes: &[u8]) -> Result<(usize, usize), DecodeError> {
     match bytes {
         [b'W', width, ..] => Ok((usize::from(*width), 1)),
-        _ => Err(DecodeError::UnknownFormat { found: "test".to_owned() }),
+        _ => Err(DecodeError::UnknownFormat { medium: "image", found: "test".to_owned() }),
     }
 }
 

@@ -1,0 +1,80 @@
+//! A clip as a folder of image files.
+
+use std::path::{Path, PathBuf};
+
+use super::{FrameSink, FrameView};
+use crate::decode::{ImageDecoder, ImageLimits, RgbImage};
+use crate::error::{DecodeError, Error, Result};
+use crate::ffmpeg::MediaLimits;
+use crate::media_file::read_media_file;
+
+/// Reads folders of frames; keeps a decoder and its buffers.
+#[derive(Debug, Default)]
+pub struct FrameFolder {
+    images: ImageDecoder,
+    file: Vec<u8>,
+    image: RgbImage,
+}
+
+/// The endings of files that are taken for frames, in small letters.
+const IMAGE_EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff"];
+
+impl FrameFolder {
+    /// The first frames of a folder.
+    pub fn decode(
+        &mut self,
+        folder: &Path,
+        num_frames: usize,
+        limits: &MediaLimits,
+        sink: &mut FrameSink<'_>,
+    ) -> Result<usize> {
+        let max_pixels = usize::try_from(limits.max_pixels).unwrap_or(usize::MAX);
+        let limits = ImageLimits { max_pixels, ..ImageLimits::default() };
+        let mut size = None;
+        let frames = frame_files(folder)?;
+        for (position, path) in frames.iter().take(num_frames).enumerate() {
+            read_media_file(path, &mut self.file)?;
+            let refused = |reason| Error::decode(path, reason);
+            self.images.decode(&self.file, &limits, &mut self.image).map_err(refused)?;
+            let RgbImage { width, height, data } = &self.image;
+            let (first_width, first_height) = *size.get_or_insert((*width, *height));
+            if (*width, *height) != (first_width, first_height) {
+                let reason = format!(
+                    "{width}x{height} pixels, but the frames before have {first_width}x{first_height}"
+                );
+                return Err(refused(DecodeError::Corrupt { format: "folder of frames", reason }));
+            }
+            sink(position, FrameView { width: *width, height: *height, data })?;
+        }
+        Ok(frames.len().min(num_frames))
+    }
+}
+
+/// The image files of a folder, by the numbers that their names begin with, and then by name.
+fn frame_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |error| Error::io(folder, error);
+    let mut frames = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let extension = path.extension().map(|it| it.to_string_lossy().to_lowercase());
+        if extension.is_some_and(|it| IMAGE_EXTENSIONS.contains(&it.as_str())) {
+            frames.push((frame_number(&path), path));
+        }
+    }
+    if frames.is_empty() {
+        let reason = "it holds no image files".to_owned();
+        return Err(Error::decode(
+            folder,
+            DecodeError::NothingDecoded { format: "folder of frames", reason },
+        ));
+    }
+    frames.sort();
+    Ok(frames.into_iter().map(|(_, path)| path).collect())
+}
+
+/// The number at the start of a file's name; names without one come last.
+fn frame_number(path: &Path) -> u128 {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let digits = name.find(|it: char| !it.is_ascii_digit()).unwrap_or(name.len());
+    name[..digits].parse().unwrap_or(u128::MAX)
+}

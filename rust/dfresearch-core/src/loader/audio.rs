@@ -1,0 +1,123 @@
+//! One sound file to one slot: decode, cut a window, augment.
+
+use std::path::Path;
+
+use super::SamplePipeline;
+use crate::augment::audio::{AudioAugmentScratch, AudioAugmentTable, apply_audio_plan, plan_audio};
+use crate::decode::audio::{AudioDecoder, AudioLimits};
+use crate::error::{Error, Result};
+use crate::ffmpeg::MediaSource;
+use crate::preprocess::AudioWindow;
+use crate::rng::RandomKey;
+
+/// Recordings of up to this many samples leave their memory to the next one (16 million: 64 MiB).
+const MAX_KEPT_SAMPLES: usize = 16 << 20;
+
+/// Loads sound files as `[samples]` of native `f32`.
+pub struct AudioPipeline {
+    window: AudioWindow,
+    limits: AudioLimits,
+    augment: Option<(AudioAugmentTable, u32)>,
+}
+
+/// What one worker keeps between recordings.
+#[derive(Default)]
+pub struct AudioPipelineScratch {
+    decoder: AudioDecoder,
+    recording: Vec<f32>,
+    /// The window, in memory that is aligned for numbers; slots need not be.
+    window: Vec<f32>,
+    augment: AudioAugmentScratch,
+}
+
+impl AudioPipeline {
+    /// Cuts a window out of every recording, then augments it by a level of a table, if one is given.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when the table has no such level.
+    pub fn new(window: AudioWindow, augment: Option<(AudioAugmentTable, u32)>) -> Result<Self> {
+        if let Some((table, level)) = &augment {
+            table.operations(*level)?;
+        }
+        Ok(Self { window, limits: AudioLimits::default(), augment })
+    }
+
+    /// In words, what happens to every recording: two pipelines with the same description make the same slots, as
+    /// long as custom operations of one name do the same.
+    pub fn describe(&self) -> String {
+        let operations = self.augment.as_ref().and_then(|(table, level)| table.operations(*level).ok());
+        format!("{:?} {:?}, augmented by {operations:?}", self.window, self.limits)
+    }
+}
+
+impl SamplePipeline for AudioPipeline {
+    type Scratch = AudioPipelineScratch;
+
+    fn scratch(&self) -> Self::Scratch {
+        AudioPipelineScratch { decoder: AudioDecoder::new(self.limits), ..AudioPipelineScratch::default() }
+    }
+
+    fn slot_bytes(&self) -> usize {
+        self.window.samples() * size_of::<f32>()
+    }
+
+    fn load(&self, path: &Path, key: RandomKey, scratch: &mut Self::Scratch, slot: &mut [u8]) -> Result<()> {
+        let AudioPipelineScratch { decoder, recording, window, augment } = scratch;
+        decoder.decode(MediaSource::Path(path), self.window.sample_rate(), recording)?;
+        window.resize(self.window.samples(), 0.0);
+        self.window.cut(recording, key, window);
+        if recording.capacity() > MAX_KEPT_SAMPLES {
+            *recording = Vec::new();
+        }
+        if let Some((table, level)) = &self.augment {
+            let plan = plan_audio(table, *level, key)?;
+            apply_audio_plan(&plan, window, self.window.sample_rate(), augment)?;
+        }
+        let bytes = bytemuck::cast_slice(window);
+        if slot.len() != bytes.len() {
+            let reason = format!("a slot of {} bytes for a window of {}", slot.len(), bytes.len());
+            return Err(Error::Loader { reason });
+        }
+        slot.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::augment::audio::AudioOperation;
+    use crate::decode::audio::tests::float_wave;
+    use crate::preprocess::AudioCrop;
+
+    fn load(pipeline: &AudioPipeline, path: &Path, sample: u64) -> Vec<f32> {
+        let mut slot = vec![0xFF; pipeline.slot_bytes()];
+        let key = RandomKey { seed: 1, epoch: 0, sample };
+        pipeline.load(path, key, &mut pipeline.scratch(), &mut slot).unwrap();
+        slot.as_chunks().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect()
+    }
+
+    #[test]
+    fn windows_are_parts_of_the_recording_and_augmented_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recording.wav");
+        let samples: Vec<f32> = (0..20_000u16).map(|n| f32::from(n) / 10_000.0).collect();
+        std::fs::write(&path, float_wave(16_000, 1, &samples)).unwrap();
+        let pipeline = |crop, augment| {
+            AudioPipeline::new(AudioWindow::new(16_000, 0.5, crop).unwrap(), augment).unwrap()
+        };
+        assert_eq!(load(&pipeline(AudioCrop::Center, None), &path, 0), samples[6000..14_000]);
+        let random = pipeline(AudioCrop::Random, None);
+        assert_ne!(load(&random, &path, 0), load(&random, &path, 1));
+        assert_eq!(load(&random, &path, 5), load(&random, &path, 5));
+
+        let gain = AudioOperation::built_in("gain", 20.0, 20.0).unwrap();
+        let table = AudioAugmentTable::new([(1, vec![gain])].into()).unwrap();
+        let louder = pipeline(AudioCrop::Center, Some((table.clone(), 1)));
+        let expected: Vec<f32> = samples[6000..14_000].iter().map(|sample| sample * 10.0).collect();
+        assert_eq!(load(&louder, &path, 0), expected);
+        assert!(louder.describe().contains("gain(decibels=20..20)"), "{}", louder.describe());
+        assert!(AudioPipeline::new(louder.window, Some((table, 7))).is_err());
+    }
+}
