@@ -152,7 +152,7 @@ def refuse_download(modality: str) -> None:
         f"this version does not download datasets. To fill the cache by hand:\n"
         f"  1. put the media files of each dataset into a folder of its own: "
         f"{data.CACHE_DIR / 'datasets' / modality / 'NAME'}/\n"
-        f"  2. say in datasets/{modality}.yaml what they are (datasets/image.yaml.example shows how):\n"
+        f"  2. say in datasets/{modality}.yaml what they are (datasets/{modality}.yaml.example shows how):\n"
         f"       datasets:\n"
         f"         - name: NAME\n"
         f"           path: local/NAME\n"

@@ -34,6 +34,8 @@ def run(folder, *arguments):
         (["train", "--modality", "image", "--lr", "-1e-3", "--dry-run"], "train_image.py --lr -1e-3 --dry-run"),
         (["train", "--modality", "video", "--model", "r3d-18"], "train_video.py --model r3d-18"),
         (["train", "--modality=audio", "--dry-run"], "train_audio.py --dry-run"),
+        (["train", "--model", "hiera", "--modality", "video"], "train_video.py --model hiera"),
+        (["train", "--modality=audio", "--no-pretrained"], "train_audio.py --no-pretrained"),
         (["train", "--help"], "train_image.py --help"),
         (["evaluate", "--weights", "a b.safetensors"], "evaluate.py --weights a b.safetensors"),
         (["evaluate", "--modality", "audio"], "evaluate.py --modality audio"),
