@@ -1,7 +1,7 @@
 """Demonstration speech: recorded sentences, and the same sentences spoken by synthesisers.
 
 ```text
- recording ────────────────────────────┐   pitch and pace ─► telephone band, one long-term spectrum ─► level ─► noise
+ recording ────────────────────────────┐   pitch and pace ─► telephone band, one spectrum, dispersion ─► level, noise
  its transcript ─► synthesiser, at the ┘                                                                 │
                    recording's pace                                        FFmpeg, drawn codec and rate ◄┘
 ```
@@ -60,13 +60,18 @@ CODECS = (
 FORMAT_VERSION = 1
 SAMPLE_RATE = 16000  # of the chain
 SPEEDS = (0.88, 1.14)  # pitch, formants and pace of both samples: one speaker becomes several, a little
-BAND_HZ = (250.0, 3200.0)  # what every source has, whatever its sample rate and speed
-BAND_EDGES_HZ = (100.0, 200.0)  # widths of the transitions below and above
-SPECTRUM_BANDS = 12  # over the band, evenly in octaves
+BAND_HZ = (300.0, 3200.0)  # what every source has, whatever its sample rate and speed
+BAND_EDGE_HZ = 20.0  # width of the transitions below and above
+SPECTRUM_BANDS = 16  # over the band, evenly in octaves
+SPECTRUM_ROUNDS = 4  # until the bands, whose gains overlap, have the target's power
 SPECTRUM_SLOPE = -6.0  # decibels per octave above SPECTRUM_KNEE_HZ, about that of speech
 SPECTRUM_KNEE_HZ = 500.0
 FLOOR_RATIO = 10 ** (-35 / 20)  # of the loudest frame: quieter frames at the ends are silence
 FRAME = 320  # samples: 20 ms
+# Longest delay of one part of the band against another, as lines and rooms have it: without it, whether the pulses of a
+# voice point up or down would tell a recording chain from a synthesiser.
+DISPERSION_SECONDS = 0.012
+DISPERSION_BANDS = 12
 LEVELS_DB = (-32.0, -22.0)  # full scale, root mean square of the whole sample before noise
 NOISE_RATIOS_DB = (22.0, 36.0)  # speech over noise
 SILENCE_SECONDS = (0.05, 0.5)  # at either end
@@ -79,6 +84,7 @@ class _Draws:
     voice: Voice
     pitch: int
     speed: float
+    delays: np.ndarray  # seconds, [DISPERSION_BANDS]
     level_db: float
     noise_ratio_db: float
     lead_seconds: float
@@ -99,6 +105,7 @@ def _draw(voices: Sequence[Voice], random: np.random.Generator) -> _Draws:
         voice=voice,
         pitch=int(random.integers(*voice.pitches, endpoint=True)),
         speed=random.uniform(*SPEEDS),
+        delays=random.uniform(0, DISPERSION_SECONDS, DISPERSION_BANDS),
         level_db=random.uniform(*LEVELS_DB),
         noise_ratio_db=random.uniform(*NOISE_RATIOS_DB),
         lead_seconds=random.uniform(*SILENCE_SECONDS),
@@ -156,31 +163,37 @@ def trim_silence(samples: np.ndarray) -> np.ndarray:
     return samples[loud[0] * FRAME : (loud[-1] + 1) * FRAME]
 
 
-def _band_gains(frequencies: np.ndarray) -> np.ndarray:
-    """Pass BAND_HZ, with raised-cosine transitions outside of it."""
-    low, high = BAND_HZ
-    rise = np.clip((frequencies - (low - BAND_EDGES_HZ[0])) / BAND_EDGES_HZ[0], 0, 1)
-    fall = np.clip(((high + BAND_EDGES_HZ[1]) - frequencies) / BAND_EDGES_HZ[1], 0, 1)
-    return np.sin(np.pi / 2 * rise) ** 2 * np.sin(np.pi / 2 * fall) ** 2
-
-
 def equalize(samples: np.ndarray) -> np.ndarray:
-    """Limit speech samples [n] to BAND_HZ and give it the one long-term spectrum that every sample has.
+    """Limit samples [n] to BAND_HZ and give them the one long-term spectrum that every sample has.
 
     The power in each of SPECTRUM_BANDS bands is set to the target's; between their centres the gain runs evenly in
     decibels over octaves, so that harmonics and formants inside of a band stay as they are.
     """
     spectrum = np.fft.rfft(samples)
     frequencies = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
-    power = np.abs(spectrum) ** 2
-    edges = np.geomspace(*BAND_HZ, SPECTRUM_BANDS + 1)
-    centres = np.sqrt(edges[:-1] * edges[1:])
-    densities = np.array([power[(frequencies >= a) & (frequencies < b)].mean() for a, b in pairwise(edges)])
-    target_db = SPECTRUM_SLOPE * np.maximum(np.log2(centres / SPECTRUM_KNEE_HZ), 0)
-    gains_db = target_db - 10 * np.log10(np.maximum(densities, 1e-12 * densities.max()))
+    low, high = BAND_HZ
+    spectrum *= np.clip((frequencies - low) / BAND_EDGE_HZ, 0, 1) * np.clip((high - frequencies) / BAND_EDGE_HZ, 0, 1)
+    edges = np.geomspace(low, high, SPECTRUM_BANDS + 1)
+    centres = np.log2(np.sqrt(edges[:-1] * edges[1:]))
+    target_db = SPECTRUM_SLOPE * np.maximum(centres - np.log2(SPECTRUM_KNEE_HZ), 0)
     octaves = np.log2(np.maximum(frequencies, 1.0))
-    gains = 10 ** (np.interp(octaves, np.log2(centres), gains_db) / 20)
-    return np.fft.irfft(spectrum * gains * _band_gains(frequencies), len(samples)).astype(np.float32)
+    for _ in range(SPECTRUM_ROUNDS):
+        power = np.abs(spectrum) ** 2
+        densities = np.array([power[(frequencies >= a) & (frequencies < b)].mean() for a, b in pairwise(edges)])
+        gains_db = target_db - 10 * np.log10(np.maximum(densities, 1e-12 * densities.max()))
+        spectrum *= 10 ** (np.interp(octaves, centres, gains_db) / 20)
+    return np.fft.irfft(spectrum, len(samples)).astype(np.float32)
+
+
+def disperse(samples: np.ndarray, delays: np.ndarray) -> np.ndarray:
+    """Delay the parts of BAND_HZ by `delays` [bands] in seconds, evenly in between; the power stays where it is."""
+    padding = round(2 * delays.max() * SAMPLE_RATE)
+    spectrum = np.fft.rfft(samples, len(samples) + padding)
+    frequencies = np.fft.rfftfreq(len(samples) + padding, 1 / SAMPLE_RATE)
+    curve = np.interp(frequencies, np.linspace(*BAND_HZ, len(delays)), delays)
+    # A group delay is the phase's slope.
+    phase = -2 * np.pi * np.cumsum(curve) * (frequencies[1] - frequencies[0])
+    return np.fft.irfft(spectrum * np.exp(1j * phase), len(samples) + padding).astype(np.float32)
 
 
 def _draw_noise(count: int, random: np.random.Generator) -> np.ndarray:
@@ -193,7 +206,7 @@ def _draw_noise(count: int, random: np.random.Generator) -> np.ndarray:
 
 def _master(speech: np.ndarray, draws: _Draws, random: np.random.Generator) -> np.ndarray:
     """Bring read speech to the spectrum, level, noise and silence that were drawn; f32 [n] at SAMPLE_RATE."""
-    speech = equalize(trim_silence(speech))
+    speech = disperse(equalize(trim_silence(speech)), draws.delays)
     speech = speech / np.sqrt((speech**2).mean())
     lead, tail = (round(seconds * SAMPLE_RATE) for seconds in (draws.lead_seconds, draws.tail_seconds))
     speech = np.pad(speech, (lead, tail))
@@ -270,7 +283,8 @@ def _build(
 
 def _settings(recordings: Sequence[Recording], voices: Sequence[Voice], seed: int) -> dict[str, object]:
     """Everything that what is built depends on: an existing demonstration is kept when nothing of it changed."""
-    constants = [CODECS, SAMPLE_RATE, SPEEDS, BAND_HZ, BAND_EDGES_HZ, SPECTRUM_BANDS, SPECTRUM_SLOPE, SPECTRUM_KNEE_HZ]
+    constants = [CODECS, SAMPLE_RATE, SPEEDS, BAND_HZ, BAND_EDGE_HZ, SPECTRUM_BANDS, SPECTRUM_SLOPE, SPECTRUM_KNEE_HZ]
+    constants += [SPECTRUM_ROUNDS, DISPERSION_SECONDS, DISPERSION_BANDS]
     constants += [FLOOR_RATIO, FRAME, LEVELS_DB, NOISE_RATIOS_DB, SILENCE_SECONDS, PACES, SECONDS]
     sources = [[recording.name, recording.sentence, recording.path.stat().st_size] for recording in recordings]
     return {

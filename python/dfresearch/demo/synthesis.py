@@ -22,13 +22,17 @@ class Voice:
     """espeak-ng: 0 to 99, flite: the mean fundamental frequency in Hz."""
 
 
-# Pitches about the recorded speaker's, so that pitch alone tells little; flite's rms is left out, whose pitch is fixed.
+# Pitches that give a fundamental of about 190 to 222 Hz, the recorded speaker's: pitch alone is to tell little. Voices
+# that do not reach it are left out: espeak-ng's male ones, and flite's rms, whose pitch is fixed.
 VOICES = (
-    *(Voice("espeak-ng", f"en-us+{variant}", (30, 75)) for variant in ("f1", "f2", "f3", "f4", "f5")),
-    *(Voice("espeak-ng", f"en-us+{variant}", (60, 99)) for variant in ("m1", "m3", "m7")),
-    Voice("flite", "slt", (165, 230)),
-    Voice("flite", "awb", (140, 210)),
-    Voice("flite", "kal16", (140, 210)),
+    Voice("espeak-ng", "en-us+f1", (55, 70)),
+    Voice("espeak-ng", "en-us+f2", (48, 62)),
+    Voice("espeak-ng", "en-us+f3", (40, 55)),
+    Voice("espeak-ng", "en-us+f4", (55, 70)),
+    Voice("espeak-ng", "en-us+f5", (44, 58)),
+    Voice("flite", "slt", (188, 222)),
+    Voice("flite", "awb", (188, 222)),
+    Voice("flite", "kal16", (188, 222)),
 )
 
 
