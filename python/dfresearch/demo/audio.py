@@ -73,6 +73,7 @@ FRAME = 320  # samples: 20 ms
 DISPERSION_SECONDS = 0.012
 DISPERSION_BANDS = 12
 LEVELS_DB = (-32.0, -22.0)  # full scale, root mean square of the whole sample before noise
+PEAK = 0.8  # of full scale, at most
 NOISE_RATIOS_DB = (22.0, 36.0)  # speech over noise
 SILENCE_SECONDS = (0.05, 0.5)  # at either end
 
@@ -213,6 +214,8 @@ def _master(speech: np.ndarray, draws: _Draws, random: np.random.Generator) -> n
     noise = _draw_noise(len(speech), random) * 10 ** (-draws.noise_ratio_db / 20)
     mixed = speech + noise
     mixed *= 10 ** (draws.level_db / 20) / np.sqrt((mixed**2).mean())
+    # A wav file would clip what a lossy codec keeps; the limit is the pair's level in all but extreme cases.
+    mixed *= min(1.0, PEAK / np.abs(mixed).max())
     return mixed.astype("<f4")
 
 
@@ -285,7 +288,7 @@ def _settings(recordings: Sequence[Recording], voices: Sequence[Voice], seed: in
     """Everything that what is built depends on: an existing demonstration is kept when nothing of it changed."""
     constants = [CODECS, SAMPLE_RATE, SPEEDS, BAND_HZ, BAND_EDGE_HZ, SPECTRUM_BANDS, SPECTRUM_SLOPE, SPECTRUM_KNEE_HZ]
     constants += [SPECTRUM_ROUNDS, DISPERSION_SECONDS, DISPERSION_BANDS]
-    constants += [FLOOR_RATIO, FRAME, LEVELS_DB, NOISE_RATIOS_DB, SILENCE_SECONDS, PACES, SECONDS]
+    constants += [FLOOR_RATIO, FRAME, LEVELS_DB, PEAK, NOISE_RATIOS_DB, SILENCE_SECONDS, PACES, SECONDS]
     sources = [[recording.name, recording.sentence, recording.path.stat().st_size] for recording in recordings]
     return {
         "version": FORMAT_VERSION,
