@@ -55,6 +55,52 @@ def preprocess_image(
         ArgumentError: the array, the size or the mode is not one of these.
     """
 
+def decode_audio(source: str | PathLike[str] | bytes, sample_rate: int = 16000) -> NDArray[np.float32]:
+    """Decode the sound of a file, or the bytes of one, to mono: ``float32 [n]``, full scale ±1, not clipped.
+
+    Everything that FFmpeg reads, told by content and not by name; of a video, its sound. The samples are those of
+    ``ffmpeg -i source -ac 1 -ar sample_rate -f f32le -``, bit for bit, wherever that command succeeds: damaged packets
+    are skipped, and a file that ends early gives what is there.
+
+    An ``.npz`` file holds ``audio`` (float32, float64, int16 or int32, one axis or two, of which the shorter one counts
+    the channels) and ``sr``, the rate in Hz (16,000 if it is missing).
+
+    Args:
+        source: a path or bytes.
+        sample_rate: of the result, in Hz (1,000 to 384,000).
+
+    Raises:
+        FileNotFoundError, PermissionError, IsADirectoryError: the file cannot be read.
+        DecodeError: empty, of an unknown format, without sound, more than two thirds damaged, with samples that are not
+            finite, or more than an hour of sound. The message names the file and the reason.
+        ArgumentError: the rate is not one of these.
+    """
+
+def preprocess_audio(
+    waveform: NDArray[np.float32],
+    sample_rate: int = 16000,
+    duration_seconds: float = 6.0,
+    crop: str = "center",
+    seed: int = 0,
+    epoch: int = 0,
+    sample: int = 0,
+) -> NDArray[np.float32]:
+    """Cut a window of ``sample_rate * duration_seconds`` samples out of a waveform ``[n]``; zeros follow a shorter one.
+
+    Args:
+        waveform: float32 ``[n]``, finite.
+        sample_rate: of the waveform, in Hz.
+        duration_seconds: of the window.
+        crop: ``center`` starts at ``(n - N) // 2``, as the competition does; ``random`` starts anywhere, as the loader
+            does for the sample number `sample` of `epoch`.
+        seed: the run's seed.
+        epoch: counted from zero.
+        sample: the sample's place in the dataset.
+
+    Raises:
+        ArgumentError: the array, the duration or the crop is not one of these.
+    """
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Augment
 # ---------------------------------------------------------------------------------------------------------------------
@@ -111,6 +157,80 @@ def color_contrast(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]
 
 def horizontal_flip(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Mirror `image` left to right."""
+
+def augment_audio(
+    waveform: NDArray[np.float32],
+    level: int = 1,
+    seed: int = 0,
+    table: Mapping[int, Sequence[object]] | None = None,
+    epoch: int = 0,
+    sample: int = 0,
+    *,
+    sample_rate: int = 16000,
+    max_operations: int = 2,
+) -> NDArray[np.float32]:
+    """Augment a waveform ``[n]`` as the loader does for the sample number `sample` of `epoch`.
+
+    Between one and `max_operations` distinct operations of ``table[level]``, in random order. The result is a function
+    of the arguments alone, and nothing is clipped. Level 0 changes nothing.
+
+    Args:
+        waveform: float32 ``[n]``, finite; it is not changed.
+        level: a key of the table.
+        seed: the run's seed.
+        table: levels and their operations, as ``dfresearch.audio_transforms.AUDIO_AUGMENTATION_LEVELS``, which None
+            stands for.
+        epoch: counted from zero.
+        sample: the sample's place in the dataset.
+        sample_rate: of the waveform, in Hz.
+        max_operations: how many operations are applied at most.
+
+    Raises:
+        ArgumentError: for an array of another shape or type, or a level that the table does not have.
+        AugmentError: for an unknown operation, a bad range, an encoder that FFmpeg lacks, or an operation that failed;
+            it names the operation.
+
+    """
+
+def gain(waveform: NDArray[np.float32], decibels: float) -> NDArray[np.float32]:
+    """Multiply `waveform` by ``10 ** (decibels / 20)`` (-150 to 150 dB)."""
+
+def additive_noise(waveform: NDArray[np.float32], snr_decibels: float, seed: int = 0) -> NDArray[np.float32]:
+    """Add white Gaussian noise of the power ``mean(waveform ** 2) / 10 ** (snr_decibels / 10)`` (-60 to 150 dB)."""
+
+def low_pass(waveform: NDArray[np.float32], cutoff_hertz: float, sample_rate: int = 16000) -> NDArray[np.float32]:
+    """Take away what lies above `cutoff_hertz` (100 to 192,000), where the response is down to a half.
+
+    The filter is ``scipy.signal.firwin(513, cutoff_hertz, fs=sample_rate)``, its delay taken out. A cut-off from half
+    the sampling rate on changes nothing.
+    """
+
+def reverberation(
+    waveform: NDArray[np.float32], rt60_seconds: float, seed: int = 0, sample_rate: int = 16000
+) -> NDArray[np.float32]:
+    """Convolve `waveform` with a synthetic room: the direct sound, and exponentially decaying noise of the same energy.
+
+    The noise falls by 60 dB in `rt60_seconds` (0.01 to 5) and ends there; the room's energy is 1. What rings on after
+    the end of `waveform` is cut off.
+    """
+
+def mp3_compress(
+    waveform: NDArray[np.float32], kilobits_per_second: int, sample_rate: int = 16000
+) -> NDArray[np.float32]:
+    """Encode `waveform` as MP3 (8 to 160 kbit/s), and decode it again: in time with the original and as long."""
+
+def opus_compress(
+    waveform: NDArray[np.float32], kilobits_per_second: int, sample_rate: int = 16000
+) -> NDArray[np.float32]:
+    """Encode `waveform` as Opus (6 to 256 kbit/s), and decode it again: in time with the original and as long."""
+
+def check_audio_operation(operation: str, low: float, high: float) -> None:
+    """Check that an audio augmentation exists here and takes parameters between `low` and `high`.
+
+    Raises:
+        AugmentError: otherwise, and when FFmpeg lacks its encoder.
+
+    """
 
 def check_operation(operation: str, low: float, high: float) -> None:
     """Check that an augmentation operation exists and takes parameters between `low` and `high`.

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use dfresearch_core::decode::audio::AudioDecoder;
 use dfresearch_core::decode::{
     ImageLimits, decode_image_bytes, decode_image_file, recompress_image_bytes, recompress_image_file,
 };
-use numpy::PyArray3;
+use dfresearch_core::ffmpeg::MediaSource;
+use numpy::{PyArray1, PyArray3};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -19,6 +21,16 @@ pub enum Source {
     Bytes(PyBackedBytes),
     /// A file.
     Path(PathBuf),
+}
+
+impl Source {
+    /// The same, for what FFmpeg reads.
+    fn media(&self) -> MediaSource<'_> {
+        match self {
+            Self::Bytes(bytes) => MediaSource::Bytes(bytes),
+            Self::Path(path) => MediaSource::Path(path),
+        }
+    }
 }
 
 impl<'py> FromPyObject<'_, 'py> for Source {
@@ -53,4 +65,14 @@ pub fn recompress_image(py: Python<'_>, source: Source) -> PyResult<Vec<u8>> {
         Source::Bytes(bytes) => recompress_image_bytes(bytes, &limits),
         Source::Path(path) => recompress_image_file(path, &limits),
     })
+}
+
+#[pyfunction]
+#[pyo3(signature = (source, sample_rate = 16_000))]
+pub fn decode_audio(py: Python<'_>, source: Source, sample_rate: u32) -> PyResult<Bound<'_, PyArray1<f32>>> {
+    let samples = run_detached(py, || {
+        let mut samples = Vec::new();
+        AudioDecoder::default().decode(source.media(), sample_rate, &mut samples).map(|()| samples)
+    })?;
+    Ok(PyArray1::from_vec(py, samples))
 }

@@ -6,6 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::PySequence;
 
 mod augment;
+mod augment_audio;
+mod augment_table;
 mod catalog;
 mod decode;
 mod errors;
@@ -30,15 +32,20 @@ mod _native {
         horizontal_flip, jpeg_compress,
     };
     #[pymodule_export]
+    use crate::augment_audio::{
+        additive_noise, augment_audio, check_audio_operation, gain, low_pass, mp3_compress, opus_compress,
+        reverberation,
+    };
+    #[pymodule_export]
     use crate::catalog::load_catalog;
     #[pymodule_export]
-    use crate::decode::{decode_image, recompress_image};
+    use crate::decode::{decode_audio, decode_image, recompress_image};
     #[pymodule_export]
     use crate::loader::{Loader, LoaderIterator};
     #[pymodule_export]
     use crate::metric::{PyScore, blend_robustness, provenance_weights, sn34_score};
     #[pymodule_export]
-    use crate::preprocess::preprocess_image;
+    use crate::preprocess::{preprocess_audio, preprocess_image};
     #[pymodule_export]
     use crate::store::{DatasetReport, Samples, StoreReport, gather_samples, quarantine, survey_cache};
     #[pymodule_export]

@@ -89,12 +89,13 @@ impl Loader {
     #[new]
     #[pyo3(signature = (
         samples, *, modality, batch_size = 32, size = [224, 224], mode = "competition", recompress = true,
-        sampling = "first", num_frames = DEFAULT_NUM_FRAMES, frame_rate = None, augment = None, shuffle = false,
-        drop_last = false, num_workers = None, prefetch = DEFAULT_PREFETCH, seed = 42, epoch = 0, rank = 0,
-        world_size = 1,
+        sampling = "first", num_frames = DEFAULT_NUM_FRAMES, frame_rate = None, sample_rate = 16_000,
+        duration_seconds = 6.0, crop = "center", augment = None, shuffle = false, drop_last = false,
+        num_workers = None, prefetch = DEFAULT_PREFETCH, seed = 42, epoch = 0, rank = 0, world_size = 1,
     ), text_signature = "(samples, *, modality, batch_size=32, size=(224, 224), mode='competition', recompress=True, \
-        sampling='first', num_frames=16, frame_rate=None, augment=None, shuffle=False, drop_last=False, \
-        num_workers=None, prefetch=4, seed=42, epoch=0, rank=0, world_size=1)")]
+        sampling='first', num_frames=16, frame_rate=None, sample_rate=16000, duration_seconds=6.0, crop='center', \
+        augment=None, shuffle=False, drop_last=False, num_workers=None, prefetch=4, seed=42, epoch=0, rank=0, \
+        world_size=1)")]
     #[allow(clippy::too_many_arguments, reason = "keywords of a Python constructor")]
     fn new(
         samples: &Bound<'_, PyAny>,
@@ -106,6 +107,9 @@ impl Loader {
         sampling: &str,
         num_frames: usize,
         frame_rate: Option<f64>,
+        sample_rate: u32,
+        duration_seconds: f64,
+        crop: &str,
         augment: Option<&Bound<'_, PyAny>>,
         shuffle: bool,
         drop_last: bool,
@@ -131,6 +135,9 @@ impl Loader {
             sampling,
             num_frames,
             frame_rate,
+            sample_rate,
+            duration_seconds,
+            crop,
             augment,
         };
         let pipeline = Pipeline::new(py, &keywords)?;

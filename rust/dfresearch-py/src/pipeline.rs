@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use dfresearch_core::decode::video::FrameSampling;
 use dfresearch_core::loader::{
-    Epoch, EpochOrder, ImagePipeline, LoaderSettings, SamplePipeline, VideoPipeline,
+    AudioPipeline, Epoch, EpochOrder, ImagePipeline, LoaderSettings, SamplePipeline, VideoPipeline,
 };
-use dfresearch_core::preprocess::{ImagePreprocess, VideoPreprocess};
+use dfresearch_core::preprocess::{AudioWindow, ImagePreprocess, VideoPreprocess};
 use dfresearch_core::samples::SampleList;
 use dfresearch_core::{Modality, Result};
 use pyo3::prelude::*;
 use tch::Kind;
 
 use crate::augment::extract_augment;
+use crate::augment_audio::extract_audio_augment;
 use crate::errors::run_detached;
 use crate::tensors::TensorAllocator;
 
@@ -28,6 +29,9 @@ pub struct PipelineKeywords<'a, 'py> {
     pub sampling: &'a str,
     pub num_frames: usize,
     pub frame_rate: Option<f64>,
+    pub sample_rate: u32,
+    pub duration_seconds: f64,
+    pub crop: &'a str,
     pub augment: Option<&'a Bound<'py, PyAny>>,
 }
 
@@ -42,6 +46,7 @@ impl Pipeline {
     /// The pipeline of `keywords.modality`.
     pub fn new(py: Python<'_>, keywords: &PipelineKeywords<'_, '_>) -> PyResult<Self> {
         let PipelineKeywords { size, mode, recompress, sampling, num_frames, frame_rate, .. } = *keywords;
+        let PipelineKeywords { sample_rate, duration_seconds, crop, .. } = *keywords;
         let [height, width] = size;
         match run_detached(py, || keywords.modality.parse())? {
             Modality::Image => {
@@ -61,7 +66,14 @@ impl Pipeline {
                 })?;
                 Ok(Self::of(steps, vec![num_frames, CHANNELS, height, width], Kind::Uint8))
             }
-            Modality::Audio => todo!(),
+            Modality::Audio => {
+                let augment = keywords.augment.map(extract_audio_augment).transpose()?;
+                let (window, steps) = run_detached(py, || {
+                    let window = AudioWindow::new(sample_rate, duration_seconds, crop.parse()?)?;
+                    Ok((window, AudioPipeline::new(window, augment)?))
+                })?;
+                Ok(Self::of(steps, vec![window.samples()], Kind::Float))
+            }
         }
     }
 

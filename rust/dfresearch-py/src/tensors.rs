@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dfresearch_core::loader::BatchAllocator;
 use dfresearch_core::{Error, Result, RgbImage};
-use numpy::{PyArray1, PyArray3, PyArrayMethods, PyReadonlyArray3, PyUntypedArrayMethods};
+use numpy::{PyArray1, PyArray3, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray3, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use tch::{Cuda, Device, Kind, Tensor};
 
@@ -37,6 +37,22 @@ pub fn image_from_array(image: &Bound<'_, PyAny>) -> PyResult<RgbImage> {
     let data =
         array.to_vec().or_else(|_| array.as_array().iter().copied().map(Ok).collect::<PyResult<_>>())?;
     Ok(RgbImage { width, height, data })
+}
+
+/// A copy of an array `[n]` of finite floats, which need not be contiguous.
+pub fn waveform_from_array(waveform: &Bound<'_, PyAny>) -> PyResult<Vec<f32>> {
+    let refused = |reason| argument_error(waveform.py(), "waveform", reason);
+    let array: PyReadonlyArray1<'_, f32> =
+        waveform.extract().map_err(|_| refused("must be a float32 NumPy array of shape [n]"))?;
+    let samples =
+        array.to_vec().or_else(|_| array.as_array().iter().copied().map(Ok).collect::<PyResult<Vec<_>>>())?;
+    if samples.is_empty() {
+        return Err(refused("has no samples"));
+    }
+    if !samples.iter().all(|sample| sample.is_finite()) {
+        return Err(refused("has samples that are not finite"));
+    }
+    Ok(samples)
 }
 
 /// Whether a Python object is a `torch.Tensor`.

@@ -287,7 +287,11 @@ fn cannot_open(source: MediaSource<'_>, medium: Medium, error: FfmpegError) -> D
 /// The stream of a medium that FFmpeg thinks best.
 fn best_stream(input: &Input, medium: Medium, format: &'static str) -> Result<usize, DecodeError> {
     let is_cover = |stream: &Stream<'_>| stream.disposition().contains(Disposition::ATTACHED_PIC);
-    if let Some(stream) = input.streams().best(medium.kind()).filter(|stream| !is_cover(stream)) {
+    let best = match medium {
+        Medium::Video => input.streams().best(medium.kind()).filter(|stream| !is_cover(stream)),
+        Medium::Audio => best_audio_stream(input),
+    };
+    if let Some(stream) = best {
         return Ok(stream.index());
     }
     let kinds = input.streams().filter(|stream| !is_cover(stream));
@@ -297,6 +301,27 @@ fn best_stream(input: &Input, medium: Medium, format: &'static str) -> Result<us
     kinds.dedup();
     let found = if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(" and ") };
     Err(DecodeError::NoStream { medium: medium.name(), format, found })
+}
+
+/// The audio stream that the ffmpeg command takes unasked: one of which packets were seen, then one that is marked as
+/// the default, then the one with the most channels, then the first.
+#[allow(unsafe_code)]
+fn best_audio_stream(input: &Input) -> Option<Stream<'_>> {
+    let mut best = None;
+    for stream in input.streams().filter(|it| it.parameters().medium() == media::Type::Audio) {
+        // SAFETY: the stream and its parameters are alive and only read.
+        let (channels, has_packets) = unsafe {
+            let stream = &*stream.as_ptr();
+            let seen = ffi::AVSTREAM_EVENT_FLAG_NEW_PACKETS as c_int;
+            ((*stream.codecpar).ch_layout.nb_channels, stream.event_flags & seen != 0)
+        };
+        let is_default = stream.disposition().contains(Disposition::DEFAULT);
+        let rank = (has_packets, is_default, channels);
+        if best.as_ref().is_none_or(|(known, _)| rank > *known) {
+            best = Some((rank, stream));
+        }
+    }
+    best.map(|(_, stream)| stream)
 }
 
 /// Opens a reader's content; no other file and no network is ever opened on its behalf.

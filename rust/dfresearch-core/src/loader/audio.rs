@@ -41,13 +41,6 @@ impl AudioPipeline {
         }
         Ok(Self { window, limits: AudioLimits::default(), augment })
     }
-
-    /// In words, what happens to every recording: two pipelines with the same description make the same slots, as
-    /// long as custom operations of one name do the same.
-    pub fn describe(&self) -> String {
-        let operations = self.augment.as_ref().and_then(|(table, level)| table.operations(*level).ok());
-        format!("{:?} {:?}, augmented by {operations:?}", self.window, self.limits)
-    }
 }
 
 impl SamplePipeline for AudioPipeline {
@@ -59,6 +52,11 @@ impl SamplePipeline for AudioPipeline {
 
     fn slot_bytes(&self) -> usize {
         self.window.samples() * size_of::<f32>()
+    }
+
+    fn describe(&self) -> String {
+        let operations = self.augment.as_ref().and_then(|(table, level)| table.operations(*level).ok());
+        format!("{:?} {:?}, augmented by {operations:?}", self.window, self.limits)
     }
 
     fn load(&self, path: &Path, key: RandomKey, scratch: &mut Self::Scratch, slot: &mut [u8]) -> Result<()> {

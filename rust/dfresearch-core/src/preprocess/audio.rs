@@ -68,8 +68,11 @@ impl AudioWindow {
     /// Windows of `duration_seconds` at `sample_rate` Hz, rounded to a whole number of samples.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a window of no samples, or of more than an hour's at 16 kHz.
+    /// [`Error::Argument`] for a rate of zero, and for a window of no samples, or of more than an hour's at 16 kHz.
     pub fn new(sample_rate: u32, duration_seconds: f64, crop: AudioCrop) -> Result<Self> {
+        if sample_rate == 0 {
+            return Err(Error::argument("sample_rate", "0 Hz is no sample rate"));
+        }
         let samples = (duration_seconds * f64::from(sample_rate)).round();
         if !(1.0..=MAX_WINDOW_SAMPLES).contains(&samples) {
             let reason = format!(

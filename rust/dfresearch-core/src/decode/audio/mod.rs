@@ -311,7 +311,7 @@ fn check_sample_rate(sample_rate: u32) -> Result<()> {
 /// Refuses what no model can be judged on: nothing, and values that are not finite.
 fn check_samples(samples: &[f32], format: &'static str, sample_rate: u32) -> Result<(), DecodeError> {
     if samples.is_empty() {
-        let reason = "there is not a single sample in it".to_owned();
+        let reason = "there is no sound in it, or too little of it for a single sample".to_owned();
         return Err(DecodeError::NothingDecoded { format, reason });
     }
     // Without an early end, so that many samples are looked at side by side.

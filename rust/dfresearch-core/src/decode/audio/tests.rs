@@ -47,7 +47,7 @@ fn a_decoder_remembers_nothing_of_the_file_before() {
         float_wave(44_100, 1, &tone(30_000)),
         float_wave(44_100, 2, &tone(30_000)),
         float_wave(8000, 1, &tone(3000)),
-        float_wave(44_100, 1, &tone(10)),
+        float_wave(44_100, 1, &tone(200)),
     ];
     let mut decoder = AudioDecoder::default();
     for _ in 0..2 {
@@ -55,7 +55,7 @@ fn a_decoder_remembers_nothing_of_the_file_before() {
             let fresh = decode(&mut AudioDecoder::default(), file, 16_000).unwrap();
             assert_eq!(decode(&mut decoder, file, 16_000).unwrap(), fresh);
         }
-        assert!(decode(&mut decoder, &files[0][..50], 16_000).is_ok());
+        assert!(decode(&mut decoder, &files[0][..5000], 16_000).is_ok());
         assert!(decode(&mut decoder, b"nothing of the kind", 16_000).is_err());
     }
 }
