@@ -4,25 +4,45 @@ SHELL := /bin/bash
 UV = $(shell command -v uv || echo .tools/bin/uv)
 RUN = $(UV) run --no-sync
 DEMO = .demo
+# Seconds of training, one of them for all or one for each.
 DEMO_SECONDS ?= 150
+DEMO_IMAGE_SECONDS ?= $(DEMO_SECONDS)
+DEMO_VIDEO_SECONDS ?= $(DEMO_SECONDS)
+DEMO_AUDIO_SECONDS ?= $(DEMO_SECONDS)
 
-.PHONY: setup demo demo-image test lint test-core test-python test-pins test-install bench wheel
+.PHONY: setup demo demo-image demo-video demo-audio test lint test-core test-python test-pins test-install bench wheel
 
 setup:
 	@./setup.sh
 
-demo: demo-image
+demo: demo-image demo-video demo-audio
 
-demo-image: export DFRESEARCH_CACHE = $(DEMO)
-demo-image: export DFRESEARCH_RESULTS = $(DEMO)/results
+# One after the other: each trains for a fixed time and would have less of the machine beside another.
+.NOTPARALLEL: demo
+
+demo-image demo-video demo-audio: export DFRESEARCH_CACHE = $(DEMO)
+demo-image demo-video demo-audio: export DFRESEARCH_RESULTS = $(DEMO)/results
+
 demo-image: setup
-	$(RUN) prepare.py --demo --modality image
-	$(RUN) train_image.py --model forensic-cnn --lr 3e-3 --time-budget $(DEMO_SECONDS)
-	$(RUN) evaluate.py --modality image --model forensic-cnn
-	$(RUN) export.py --modality image --model forensic-cnn
-	@echo "data:       $(DEMO)/datasets/image"
-	@echo "checkpoint: $(DEMO)/results/checkpoints/image"
-	@echo "submission: $(DEMO)/results/exports/image_detector_forensic-cnn.zip"
+	$(call run_demo,image,forensic-cnn,--lr 3e-3 --time-budget $(DEMO_IMAGE_SECONDS))
+
+# Smaller batches than usual: few samples and little time give too few steps otherwise, warm-up included.
+demo-video: setup
+	$(call run_demo,video,forensic-cnn,--lr 3e-3 --batch-size 2 --time-budget $(DEMO_VIDEO_SECONDS))
+
+demo-audio: setup
+	$(call run_demo,audio,lfcc-lcnn,--lr 2e-3 --batch-size 4 --time-budget $(DEMO_AUDIO_SECONDS))
+
+# $(call run_demo,modality,model,flags of the training)
+define run_demo
+$(RUN) prepare.py --demo --modality $(1)
+$(RUN) train_$(1).py --model $(2) $(3)
+$(RUN) evaluate.py --modality $(1) --model $(2)
+$(RUN) export.py --modality $(1) --model $(2)
+@echo "data:       $(DEMO)/datasets/$(1)"
+@echo "checkpoint: $(DEMO)/results/checkpoints/$(1)"
+@echo "submission: $(DEMO)/results/exports/$(1)_detector_$(2).zip"
+endef
 
 test: setup lint test-core test-python
 
@@ -49,6 +69,8 @@ test-install: setup
 
 bench: setup
 	$(RUN) python benches/bench_loader.py
+	$(RUN) python benches/bench_video.py
+	$(RUN) python benches/bench_audio.py
 
 wheel: setup
 	$(RUN) maturin build --release

@@ -129,6 +129,8 @@ def run(modality: str, model_name: str | None, weights: Path, batch_size: int) -
     config = read_config(weights, modality, model_name)
     preprocessing = config.get("preprocessing") or {}
     inputs = {key: preprocessing[key] for key in ("num_frames", "frame_rate") if preprocessing.get(key) is not None}
+    # As the competition: with a rate by that, without one the first frames.
+    inputs["sampling"] = "rate" if "frame_rate" in inputs else "first"
     if preprocessing.get("resize"):
         inputs["target_size"] = tuple(preprocessing["resize"])
     model = load_detector(weights, modality, model_name, config)

@@ -136,14 +136,13 @@ def verify_cache(modality: str) -> int:
 
 def build_demo(modality: str) -> None:
     """Build the demonstration data in `.demo/`, a cache of its own that real training never sees."""
-    if modality != "image":
-        raise TrainingError(f"there is no demonstration data for {modality}, only for image")
-    from dfresearch.demo import build_image_demo
+    from dfresearch import demo
 
+    build = {"image": demo.build_image_demo, "video": demo.build_video_demo, "audio": demo.build_audio_demo}[modality]
     try:
-        build_image_demo(DEMO_CACHE)
-    except ValueError as error:
-        raise TrainingError(f"no demonstration data: {error}") from error
+        build(DEMO_CACHE)
+    except (ValueError, demo.ToolError) as error:
+        raise TrainingError(f"no demonstration data for {modality}: {error}") from error
 
 
 def refuse_download(modality: str) -> None:
@@ -152,7 +151,7 @@ def refuse_download(modality: str) -> None:
         f"this version does not download datasets. To fill the cache by hand:\n"
         f"  1. put the media files of each dataset into a folder of its own: "
         f"{data.CACHE_DIR / 'datasets' / modality / 'NAME'}/\n"
-        f"  2. say in datasets/{modality}.yaml what they are (datasets/image.yaml.example shows how):\n"
+        f"  2. say in datasets/{modality}.yaml what they are (datasets/{modality}.yaml.example shows how):\n"
         f"       datasets:\n"
         f"         - name: NAME\n"
         f"           path: local/NAME\n"
@@ -162,7 +161,7 @@ def refuse_download(modality: str) -> None:
         f"A cache that was filled elsewhere is used as it is, with its definitions in "
         f"{data.CACHE_DIR / 'gasbench_configs'}/.\n"
         f"To try the whole pipeline on demonstration data (`--demo` builds them), which leaves results/ alone: "
-        f"make demo-image"
+        f"make demo-{modality}"
     )
 
 

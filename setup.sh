@@ -6,6 +6,9 @@ cd "$(dirname "$0")"
 required="pkg-config clang libclang-dev cmake nasm g++ python3-dev python3-venv ffmpeg
 libavcodec-dev libavdevice-dev libavfilter-dev libavformat-dev libavutil-dev libswresample-dev libswscale-dev"
 photographs="lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 mate-backgrounds plasma-workspace-wallpapers"
+speech="asterisk-core-sounds-en-wav asterisk-core-sounds-en espeak-ng flite"
+# What the recordings say is among the documents of asterisk-core-sounds-en, which containers often leave out.
+transcripts="/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz"
 
 updated=""
 
@@ -49,6 +52,18 @@ if command -v apt-get >/dev/null; then
         apt_install "$package" ||
             say "not installed; the demo has fewer photographs. To have them: sudo apt-get install -y $package"
     done
+    # shellcheck disable=SC2086
+    missing=$(missing_packages $speech)
+    for package in $missing; do
+        say "installing speech for the demo: $package"
+        apt_install -o "Dpkg::Options::=--path-include=$transcripts" "$package" ||
+            say "not installed; the demo lacks its speech. To have it: sudo apt-get install -y $package"
+    done
+    if [ ! -f "$transcripts" ] && [ -z "$(missing_packages asterisk-core-sounds-en)" ]; then
+        say "installing the transcripts of the speech for the demo again: $transcripts is missing"
+        apt_install --reinstall -o "Dpkg::Options::=--path-include=$transcripts" asterisk-core-sounds-en ||
+            say "not installed; the demo lacks its speech"
+    fi
 else
     for tool in pkg-config clang cmake nasm c++ ffmpeg; do
         command -v "$tool" >/dev/null || { say "$tool is missing: install it with your system's packages"; exit 1; }

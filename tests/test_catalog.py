@@ -122,13 +122,23 @@ def test_the_person_s_file_lies_in_the_current_folder(tmp_path, monkeypatch):
     assert samples.load_dataset_config(tmp_path / "cache", "audio") == {"datasets": []}
 
 
-def test_the_example_file_is_valid(tmp_path):
-    shutil.copy(REPOSITORY / "datasets/image.yaml.example", tmp_path / "image.yaml")
-    found, notes = dfresearch_rs.load_catalog(tmp_path / "none", tmp_path, "image")
+@pytest.mark.parametrize("modality", ["image", "video", "audio"])
+def test_the_example_files_are_valid(tmp_path, modality):
+    shutil.copy(REPOSITORY / f"datasets/{modality}.yaml.example", tmp_path / f"{modality}.yaml")
+    found, notes = dfresearch_rs.load_catalog(tmp_path / "none", tmp_path, modality)
     assert notes == []
-    truth = yaml.safe_load((tmp_path / "image.yaml").read_text())["datasets"]
+    truth = yaml.safe_load((tmp_path / f"{modality}.yaml").read_text())["datasets"]
     assert found == [{"source": "huggingface"} | definition for definition in truth]
-    assert len(found[1]) == 17
+    assert {definition["modality"] for definition in found} == {modality}
+
+
+def test_every_field_stands_in_an_example_and_in_the_readme():
+    fields = {"name", "path", "modality", "media_type", "source", "source_format", *FIELDS}
+    example = yaml.safe_load((REPOSITORY / "datasets/image.yaml.example").read_text())["datasets"]
+    assert set(example[1]) == fields
+    readme = (REPOSITORY / "datasets/README.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \|", readme, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == fields
 
 
 def test_unknown_fields_are_warned_of_by_file_and_line(tmp_path):

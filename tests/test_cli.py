@@ -15,7 +15,7 @@ ECHO = "import sys; print(__file__.rsplit('/', 1)[-1], *sys.argv[1:]); sys.exit(
 def checkout(tmp_path):
     """A folder that looks like a checkout; its scripts print their name and arguments and exit with 7."""
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "dfresearch"\n')
-    for script in ("prepare.py", "train_image.py", "evaluate.py", "export.py"):
+    for script in ("prepare.py", "train_image.py", "train_video.py", "train_audio.py", "evaluate.py", "export.py"):
         (tmp_path / script).write_text(ECHO)
     return tmp_path
 
@@ -32,8 +32,14 @@ def run(folder, *arguments):
         (["prepare", "--demo", "--modality", "image"], "prepare.py --demo --modality image"),
         (["train"], "train_image.py"),
         (["train", "--modality", "image", "--lr", "-1e-3", "--dry-run"], "train_image.py --lr -1e-3 --dry-run"),
+        (["train", "--modality", "video", "--model", "r3d-18"], "train_video.py --model r3d-18"),
+        (["train", "--modality=audio", "--dry-run"], "train_audio.py --dry-run"),
+        (["train", "--model", "hiera", "--modality", "video"], "train_video.py --model hiera"),
+        (["train", "--modality=audio", "--no-pretrained"], "train_audio.py --no-pretrained"),
         (["train", "--help"], "train_image.py --help"),
         (["evaluate", "--weights", "a b.safetensors"], "evaluate.py --weights a b.safetensors"),
+        (["evaluate", "--modality", "audio"], "evaluate.py --modality audio"),
+        (["export", "--modality", "video", "--model", "hiera"], "export.py --modality video --model hiera"),
         (["export", "--help"], "export.py --help"),
     ],
 )
@@ -42,6 +48,12 @@ def test_a_command_is_the_script_with_its_arguments_and_exit_code(checkout, argu
     assert process.stdout == printed + "\n"
     assert process.returncode == 7
     assert process.stderr == ""
+
+
+@pytest.mark.parametrize("modality", ["image", "video", "audio"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "export", "prepare"])
+def test_this_checkout_has_a_script_for_every_command_and_modality(command, modality):
+    assert cli.find_script(command, modality, Path(__file__).parents[1]).is_file()
 
 
 def test_help_lists_the_commands(tmp_path):

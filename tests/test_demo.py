@@ -12,8 +12,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dfresearch.demo import MINIMUM_PHOTOGRAPHS, build_image_demo
+from dfresearch.demo.cells import draw_cells
 from dfresearch.demo.decoder import TraceDecoder
-from dfresearch.demo.image import MARKER, REAL_DATASET, SYNTHETIC_DATASET, _draw_cells
+from dfresearch.demo.image import CELL_SIDES, REAL_DATASET, SYNTHETIC_DATASET
 from dfresearch.demo.photographs import Photograph, find_photographs
 
 DATASETS = (REAL_DATASET, SYNTHETIC_DATASET)
@@ -119,7 +120,7 @@ def test_every_photograph_gives_both_classes(built):
 @pytest.mark.parametrize(("width", "height"), [(512, 512), (2560, 1600), (451, 300), (256, 900)])
 def test_no_pixel_stands_in_two_cells(width, height):
     for seed in range(20):
-        cells = _draw_cells(width, height, np.random.default_rng(seed))
+        cells = draw_cells(width, height, CELL_SIDES, np.random.default_rng(seed))
         assert {synthetic for *_, synthetic in cells} == {False, True}
         covered = np.zeros((height, width), dtype=int)
         for left, top, side, _ in cells:
@@ -170,7 +171,7 @@ def test_a_complete_demonstration_is_kept_and_a_half_built_one_is_built_again(tm
     before = read_tree(root)
     assert not build_image_demo(root, progress=quiet, photographs=photographs).built
 
-    (root / MARKER).unlink()
+    (root / "demo_image.json").unlink()
     (root / "datasets" / "image" / REAL_DATASET / "000001.png").unlink(missing_ok=True)
     (root / "datasets" / "image" / REAL_DATASET / "stray.png").write_bytes(b"")
     (root / "datasets" / "image" / SYNTHETIC_DATASET / "manifest.jsonl").write_text("")

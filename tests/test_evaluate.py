@@ -8,6 +8,8 @@ import yaml
 from training_runs import CHECKPOINT, MODEL, evaluated, make_workplace, summary_of, train
 
 import dfresearch_rs
+import evaluate
+from dfresearch import training
 
 
 @pytest.fixture
@@ -90,3 +92,58 @@ def test_a_checkpoint_of_another_modality_is_refused(workplace, capsys):
     edited("model_config.yaml", lambda text: yaml.safe_dump(yaml.safe_load(text) | {"modality": "audio"}))
     assert evaluated("image", None, CHECKPOINT / "model.safetensors", 8) == 1
     assert "of a model for audio, not for image" in capsys.readouterr().err
+
+
+class AskedForDataError(Exception):
+    """The evaluation has come as far as its data."""
+
+
+@pytest.mark.parametrize(
+    ("modality", "preprocessing", "inputs"),
+    [
+        ("image", {"resize": [40, 24]}, {"target_size": (40, 24)}),
+        (
+            "video",
+            {"resize": [40, 24], "num_frames": 8},
+            {"target_size": (40, 24), "num_frames": 8, "sampling": "first"},
+        ),
+        (
+            "video",
+            {"resize": [40, 24], "num_frames": 8, "frame_rate": 5},
+            {"target_size": (40, 24), "num_frames": 8, "sampling": "rate", "frame_rate": 5},
+        ),
+        ("audio", {"sample_rate": 16000, "duration_seconds": 6.0}, {}),
+    ],
+)
+def test_the_data_is_what_the_configuration_makes_the_competition_feed(
+    tmp_path, monkeypatch, modality, preprocessing, inputs
+):
+    def make_dataloader(*arguments, **options):
+        raise AskedForDataError(arguments, options)
+
+    monkeypatch.setattr(evaluate, "make_dataloader", make_dataloader)
+    monkeypatch.setattr(evaluate, "load_detector", lambda *arguments: torch.nn.Linear(1, 2))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    config = {"modality": modality, "preprocessing": preprocessing, "model": {"num_classes": 2}}
+    (tmp_path / "model_config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(AskedForDataError) as asked:
+        evaluate.run(modality, None, tmp_path / "model.safetensors", 3)
+    arguments, options = asked.value.args
+    assert arguments == (modality,)
+    assert {"sampling": "first", **options} == {"split": "val", "batch_size": 3, "sampling": "first"} | inputs
+
+
+def test_more_frames_than_the_competition_feeds_are_named(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    config = {"modality": "video", "preprocessing": {"resize": [8, 8], "num_frames": 65}}
+    (tmp_path / "model_config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(dfresearch_rs.SubmissionError, match="num_frames is 65: 1 to 64 frames are expected"):
+        evaluate.read_config(tmp_path / "model.safetensors", "video", None)
+
+
+@pytest.mark.parametrize("modality", ["video", "audio"])
+def test_without_weights_of_any_modality_the_place_is_named(tmp_path, modality):
+    weights = evaluate.parse_arguments(["--modality", modality]).weights
+    assert weights == Path(f"results/checkpoints/{modality}/model.safetensors")
+    with pytest.raises(training.TrainingError, match=f"checkpoints/{modality}/model.safetensors: no such weights"):
+        evaluate.read_config(weights, modality, None)

@@ -67,6 +67,39 @@ def test_the_archive_lies_where_the_commands_say(tiny):
     check_archive_loads(archive)
 
 
+# What each modality's model is tried with: batch, dtype, smallest and largest value.
+TRIALS = {
+    "video": ({"resize": (8, 12), "num_frames": 3}, "(2, 3, 3, 8, 12)", "uint8", (0, 255)),
+    "audio": ({}, "(2, 96000)", "float32", (-1, 1)),
+}
+
+
+@pytest.mark.parametrize("modality", TRIALS)
+def test_clips_and_recordings_are_tried_as_the_competition_feeds_them(tmp_path, monkeypatch, modality):
+    preprocessing, shape, dtype, (low, high) = TRIALS[modality]
+    source = SOURCE.replace(
+        "        return self.head(x.to(self.head.weight.dtype).mean(dim=(-1, -2)))",
+        f"""        if tuple(x.shape) != {shape} or x.dtype != torch.{dtype} or x.min() < {low} or x.max() > {high}:
+            raise ValueError(f"fed with {{x.dtype}} {{tuple(x.shape)}}")
+        return self.head(x.float().flatten(1)[:, :3])""",
+    )
+    assert "fed with" in source
+    (tmp_path / f"tiny_{modality}.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(f"tiny_{modality}")
+    monkeypatch.setitem(MODEL_REGISTRY[modality], "tiny", module.Tiny)
+    config = export.generate_model_config(modality, "tiny", preprocessing)
+    folder = Path("results/checkpoints") / modality
+    write_checkpoint(folder, config, export.generate_model_py(modality, "tiny"), module.Tiny().state_dict())
+    assert export.export_model(modality, "tiny") == Path(f"results/exports/{modality}_detector_tiny.zip")
+    wrong = source.replace("[:, :3])", "[:, :3])[:1]")
+    (folder / "model.py").write_text(wrong)
+    with pytest.raises(SubmissionError, match=r"not logits \(2, 2\)"):
+        export.export_model(modality, "tiny")
+    del sys.modules[f"tiny_{modality}"]
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
     [

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 import prepare
-from dfresearch import data
+from dfresearch import data, demo
 from dfresearch.training import TrainingError, run_to_exit_code
 
 
@@ -211,8 +211,8 @@ def test_downloading_is_refused_with_what_to_do_instead(cache, capsys, modality)
     assert f"datasets/{modality}.yaml" in errors
     assert "--demo" in errors
     # The bare training command would write its checkpoint over a person's own.
-    assert errors.endswith("make demo-image\n")
-    assert "train_image.py" not in errors
+    assert errors.endswith(f"make demo-{modality}\n")
+    assert f"train_{modality}.py" not in errors
 
 
 def test_the_layout_that_the_refusal_describes_works(cache, tmp_path, capsys):
@@ -227,10 +227,15 @@ def test_the_layout_that_the_refusal_describes_works(cache, tmp_path, capsys):
     assert prepare.verify_cache("image") == 4
 
 
-@pytest.mark.parametrize("modality", ["video", "audio"])
-def test_there_is_demonstration_data_for_images_only(cache, capsys, modality):
+@pytest.mark.parametrize("modality", prepare.MODALITIES)
+@pytest.mark.parametrize("error", [ValueError("nothing to build it from"), demo.ToolError("nothing to build it from")])
+def test_demonstration_data_that_cannot_be_built_is_one_line(monkeypatch, capsys, modality, error):
+    def fail(_root):
+        raise error
+
+    monkeypatch.setattr(demo, f"build_{modality}_demo", fail)
     assert command("--demo", "--modality", modality) == 1
-    assert f"no demonstration data for {modality}" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"error: no demonstration data for {modality}: nothing to build it from\n"
 
 
 def test_commands_exclude_each_other():

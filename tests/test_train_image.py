@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -25,9 +26,10 @@ import dfresearch_rs
 import evaluate
 import train_full
 import train_image
-from dfresearch import data, training
+from dfresearch import data, training, training_script
 from dfresearch.models import MODEL_REGISTRY
 from dfresearch.models.image.forensic_cnn import ForensicCNN
+from prepare import TIME_BUDGET
 
 CHECKPOINT_FILES = ["model.py", "model.safetensors", "model_config.yaml"]
 SUMMARY_KEYS = [
@@ -140,11 +142,11 @@ def test_a_file_that_was_quarantined_before_is_counted_again(workplace, capsys):
 
 def test_a_dry_run_runs_every_stage_and_keeps_nothing(workplace, monkeypatch, capsys):
     exported = []
-    export_model = train_image.export_model
+    export_model = training_script.export_model
     monkeypatch.setattr(
-        train_image, "export_model", lambda *arguments: exported.append(export_model(*arguments)) or exported[-1]
+        training_script, "export_model", lambda *arguments: exported.append(export_model(*arguments)) or exported[-1]
     )
-    assert train(steps=train_image.DRY_RUN_STEPS, dry_run=True) == 0
+    assert train(steps=training_script.DRY_RUN_STEPS, dry_run=True) == 0
     output = capsys.readouterr().out
     assert sorted(summary_of(output)) == sorted(SUMMARY_KEYS)
     assert "the score means nothing" in output
@@ -155,7 +157,7 @@ def test_a_dry_run_runs_every_stage_and_keeps_nothing(workplace, monkeypatch, ca
 
 def dry_run_settings(device="cpu", **changes):
     changed = settings(**{"dry_run": True, "batch_size": 32, "max_per_class": 5000} | changes)
-    train_image.shrink_to_dry_run(changed, torch.device(device))
+    training_script.shrink_to_dry_run("image", changed, torch.device(device))
     return changed.batch_size, changed.max_per_class
 
 
@@ -165,10 +167,10 @@ def test_a_dry_run_is_small_and_smaller_on_a_cpu(workplace, monkeypatch):
     assert dry_run_settings(batch_size=1) == (1, 16)
     for device in ("cpu", "cuda"):
         assert dry_run_settings(device, max_per_class=9)[1] == 9
-    monkeypatch.setattr(train_image, "holds_both_classes", lambda split, max_per_class: max_per_class > 20)
+    monkeypatch.setattr(training_script, "_holds_both_classes", lambda *listing: listing[-1] > 20)
     assert dry_run_settings() == (2, 32)
     assert dry_run_settings(max_per_class=20) == (2, 20)
-    monkeypatch.setattr(train_image, "holds_both_classes", lambda split, max_per_class: False)
+    monkeypatch.setattr(training_script, "_holds_both_classes", lambda *listing: False)
     assert dry_run_settings(max_per_class=None) == (2, 64)
 
 
@@ -178,7 +180,7 @@ def test_a_dry_run_is_small_and_smaller_on_a_cpu(workplace, monkeypatch):
 def assert_nothing_came_of_it(workplace, captured, message):
     assert message in captured.err
     assert "sn34_score" not in captured.out
-    assert list(workplace.iterdir()) == []
+    assert [path for path in workplace.iterdir() if path.name != "runs"] == []
 
 
 class NotANumber(ForensicCNN):
@@ -368,13 +370,13 @@ def test_ctrl_c_ends_a_training_cleanly(tmp_path):
 
 
 def test_the_command_line_sets_the_knobs():
-    arguments = train_image.parse_arguments([])
+    arguments = training_script.parse_arguments(train_image, TIME_BUDGET, [])
     assert (arguments.model, arguments.lr, arguments.batch_size) == ("efficientnet-b4", 1e-4, 32)
     assert (arguments.time_budget, arguments.max_per_class, arguments.seed) == (600, 5000, 42)
     assert not arguments.no_pretrained
     assert not arguments.dry_run
     flags = "--model smogy-swin --lr 3e-5 --batch-size 8 --time-budget 1.5 --max-per-class 9 --no-pretrained --seed 1"
-    arguments = train_image.parse_arguments([*flags.split(), "--dry-run"])
+    arguments = training_script.parse_arguments(train_image, TIME_BUDGET, [*flags.split(), "--dry-run"])
     assert (arguments.model, arguments.lr, arguments.batch_size) == ("smogy-swin", 3e-5, 8)
     assert (arguments.time_budget, arguments.max_per_class, arguments.seed) == (1.5, 9, 1)
     assert arguments.no_pretrained
@@ -399,7 +401,7 @@ def test_the_command_line_sets_the_knobs():
     ],
 )
 def test_a_value_that_no_training_could_use_is_a_usage_error(capsys, flags):
-    parsers = [train_image.parse_arguments]
+    parsers = [partial(training_script.parse_arguments, train_image, TIME_BUDGET)]
     parsers += [] if flags[0] == "--time-budget" else [train_full.parse_arguments]
     parsers += [evaluate.parse_arguments] if flags[0] == "--batch-size" else []
     for parse in parsers:

@@ -27,6 +27,8 @@ __all__ = [
 CACHE_DIR = samples.default_cache_dir()
 """The folder with `datasets/`, `gasbench_configs/` and the index; `DFRESEARCH_CACHE` in the environment moves it."""
 
+DEFAULT_AUGMENT_LEVELS = {"image": 1, "video": 1, "audio": 0}
+
 # Finished batches that wait for the training.
 PREFETCHED_BATCHES = 4
 
@@ -60,7 +62,7 @@ def make_dataloader(
     batch_size: int = 32,
     target_size: tuple[int, int] = (224, 224),
     num_frames: int = 16,
-    augment_level: int = 1,
+    augment_level: int | None = None,
     max_per_class: int | None = None,
     num_workers: int | None = 4,
     *,
@@ -73,22 +75,28 @@ def make_dataloader(
     """Build the loader of one split of the cached datasets.
 
     The `train` split is shuffled, augmented, and drops its last, shorter batch when there is more than one; every other
-    split keeps its order and its pixels.
+    split keeps its order and its content. Of a recording longer than six seconds, `train` takes a random window that is
+    another one in every epoch, every other split the middle.
 
     Args:
-        modality: "image".
+        modality: "image", "video" or "audio".
         split: "train", "val", or anything else for all samples.
         batch_size: samples per batch; no more than there are samples.
-        target_size: (height, width) of the inputs.
-        num_frames: frames per clip; images have none.
-        augment_level: 0 (none) to 3 (heavy) of `augment_table`; without effect outside of `train`.
+        target_size: (height, width) of images and frames; without effect for audio.
+        num_frames: frames per clip, of which a shorter clip repeats its last; without effect for images and audio.
+        augment_level: 0 (none) to 3 (heavy) of `augment_table`, the same for all frames of a clip; without effect
+            outside of `train`. None means 1 for images and video, 0 for audio.
         max_per_class: samples of each class, before the split; None means all.
         num_workers: threads that decode, at least one; None means one per core.
-        mode: "competition" (what the competition feeds a model) or "stretch" (the whole image, antialiased).
-        sampling: which frames of a clip; images have none.
-        frame_rate: frames per second of a clip; images have none.
-        augment_table: level -> operations; None means `dfresearch.transforms.AUGMENTATION_LEVELS`.
-        seed: of order and augmentation. The split does not depend on it.
+        mode: "competition" (what the competition feeds a model) or "stretch" (the whole picture, antialiased); without
+            effect for audio.
+        sampling: which frames of a clip: "first" (consecutive ones from the start), "rate" (`frame_rate` a second) or
+            "uniform" (over the whole clip), which the competition cannot be asked for; without effect for images and
+            audio.
+        frame_rate: frames per second of a clip when `sampling` is "rate".
+        augment_table: level -> operations; None means `dfresearch.transforms.AUGMENTATION_LEVELS`, for audio
+            `dfresearch.audio_transforms.AUDIO_AUGMENTATION_LEVELS`.
+        seed: of order, windows and augmentation. The split does not depend on it.
 
     Raises:
         ArgumentError: an argument is none of these.
@@ -96,25 +104,28 @@ def make_dataloader(
     Warns:
         UserWarning: there are no samples; the loader's length is 0.
     """
+    if modality not in DEFAULT_AUGMENT_LEVELS:
+        raise dfresearch_rs.ArgumentError(f"modality: {modality!r} is none of {', '.join(DEFAULT_AUGMENT_LEVELS)}")
     config, cache_dir = load_dataset_config(modality), CACHE_DIR
     is_training = split == "train"
-    table = transforms.AUGMENTATION_LEVELS if augment_table is None else augment_table
-    if is_training and augment_level not in (0, *table):
-        levels = ", ".join(str(level) for level in sorted({0, *table}))
-        raise dfresearch_rs.ArgumentError(f"augment_level: {augment_level} is none of the table's levels {levels}")
+    options: dict[str, Any] = {"size": tuple(target_size), "mode": mode}
+    if modality == "video":
+        options |= {"sampling": sampling, "num_frames": num_frames, "frame_rate": frame_rate}
+    elif modality == "audio":
+        options = {"crop": "random" if is_training else "center"}
+    level = DEFAULT_AUGMENT_LEVELS[modality] if augment_level is None else augment_level
     loader = BatchLoader(
         cache_dir,
         lambda: samples.gather_samples(cache_dir, modality, config, split, max_per_class, SPLIT_SEED),
         batch_size=batch_size,
         drop_last=is_training,
         modality=modality,
-        size=tuple(target_size),
-        mode=mode,
-        augment=(table, augment_level) if is_training and augment_level != 0 else None,
+        augment=_augmentation(modality, augment_table, level) if is_training else None,
         shuffle=is_training,
         num_workers=None if num_workers is None else max(1, num_workers),
         prefetch=PREFETCHED_BATCHES,
         seed=seed,
+        **options,
     )
     if len(loader.dataset) == 0:
         warnings.warn(
@@ -124,10 +135,33 @@ def make_dataloader(
     return loader
 
 
+def _augmentation(
+    modality: str, table: Mapping[int, Sequence[object]] | None, level: int
+) -> tuple[Mapping[int, Sequence[object]], int] | None:
+    """Return what the native loader augments by, after a look at `level`; None for level 0."""
+    if level == 0:
+        return None
+    if table is None:
+        table = _modality_table(modality)
+    if level not in table:
+        levels = ", ".join(str(known) for known in sorted({0, *table}))
+        raise dfresearch_rs.ArgumentError(f"augment_level: {level} is none of the table's levels {levels}")
+    return table, level
+
+
+def _modality_table(modality: str) -> Mapping[int, Sequence[object]]:
+    if modality != "audio":
+        return transforms.AUGMENTATION_LEVELS
+    from dfresearch import audio_transforms
+
+    return audio_transforms.AUDIO_AUGMENTATION_LEVELS
+
+
 class BatchLoader:
     """Iterates over `(inputs, labels)` batches; every iteration is a new epoch.
 
-    Inputs are `[B, 3, H, W]` uint8, labels `[B]` int64 (0 real, 1 synthetic). A batch is a function of the samples that
+    Inputs are images `[B, 3, H, W]` uint8, clips `[B, T, 3, H, W]` uint8 or recordings `[B, 96000]` float32 (six
+    seconds, mono, 16 kHz), labels `[B]` int64 (0 real, 1 synthetic). A batch is a function of the samples that
     were listed when the epoch began, the seed, the epoch and its place in the epoch, whatever the number of workers.
 
     A sample that cannot be decoded is left out of its batch and named in `quarantined`. When the epoch ends, the index

@@ -1,9 +1,13 @@
-"""Where trainings leave their results: `results/` in the current folder, or `DFRESEARCH_RESULTS`."""
+"""Where trainings leave their results: `results/` and `runs/` in the current folder.
+
+`DFRESEARCH_RESULTS` names another folder for results and takes the records of runs along, into its own `runs/`;
+`DFRESEARCH_RUNS` moves those alone.
+"""
 
 import os
 from pathlib import Path
 
-__all__ = ["checkpoint_directory", "exports_directory"]
+__all__ = ["checkpoint_directory", "exports_directory", "runs_directory"]
 
 
 def checkpoint_directory(modality: str) -> Path:
@@ -14,6 +18,13 @@ def checkpoint_directory(modality: str) -> Path:
 def exports_directory() -> Path:
     """Return the folder that submissions are written to."""
     return _results_directory() / "exports"
+
+
+def runs_directory() -> Path:
+    """Return the folder of the records of runs and of the logs of full trainings."""
+    if named := os.environ.get("DFRESEARCH_RUNS"):
+        return Path(named)
+    return _results_directory() / "runs" if os.environ.get("DFRESEARCH_RESULTS") else Path("runs")
 
 
 def _results_directory() -> Path:

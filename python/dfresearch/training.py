@@ -355,12 +355,16 @@ def finite_loss(loss: Tensor, step: int, learning_rate: float) -> float:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def print_summary(values: Mapping[str, object]) -> None:
-    """Print a line `---` and then `key: value` lines, which programs read (`grep '^sn34_score:' run.log`)."""
+def print_summary(values: Mapping[str, object]) -> Mapping[str, object]:
+    """Print a line `---` and then `key: value` lines, which programs read (`grep '^sn34_score:' run.log`).
+
+    Returns `values`.
+    """
     print("---")
     for key, value in values.items():
         print(f"{key}: {value:.6g}" if isinstance(value, float) else f"{key}: {value}")
     sys.stdout.flush()
+    return values
 
 
 def run_to_exit_code(run: Callable[[], int | None], advice_out_of_memory: str = "lower --batch-size") -> int:

@@ -9,9 +9,6 @@ Size, format and JPEG quality are drawn before the class is looked at, and both 
 the decoder's traces separate them. All crops of one photograph are one group, which never stands in both splits.
 """
 
-import json
-import os
-import shutil
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,6 +19,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dfresearch.demo.cells import MINIMUM_TEXTURE, SMALLEST_CELL_SIDE, draw_cells, measure_texture
+from dfresearch.demo.dataset import DemoPlace, DemoReport, write_manifest
 from dfresearch.demo.decoder import BLOCK_SIDE, TraceDecoder
 from dfresearch.demo.photographs import Photograph, find_photographs
 
@@ -35,35 +34,11 @@ MINIMUM_PHOTOGRAPHS = 20
 FORMAT_VERSION = 1
 CELL_SIDES = (224, 448)  # pixels of the photograph, drawn for each band
 CROP_SIDES = (224, 320)  # pixels of the sample
-SMALLEST_CELL_SIDE = 128  # photographs that hold no two cells of this side are left out
 MAXIMUM_CELLS_PER_PHOTOGRAPH = 64
-# Mean difference between diagonal neighbours, in grey levels: flatter crops are clear sky or blur, without any trace.
-MINIMUM_TEXTURE = 1.0
 PNG_SHARE = 0.5
 JPEG_QUALITIES = (75, 95)
 FIT_CROPS = 64
 FIT_SIDE = 128
-
-MARKER = "demo_image.json"
-BUILDING = ".building-demo-image"
-
-
-@dataclass(frozen=True)
-class DemoReport:
-    """What the demonstration data consists of."""
-
-    root: Path
-    photographs: int
-    photographs_by_package: dict[str, int]
-    real_samples: int
-    synthetic_samples: int
-    built: bool
-    """False when a complete demonstration of these settings was there already."""
-
-    @property
-    def supports_accuracy(self) -> bool:
-        """Whether there are photographs enough to state an accuracy at all."""
-        return self.photographs >= MINIMUM_PHOTOGRAPHS
 
 
 @dataclass(frozen=True)
@@ -74,43 +49,18 @@ class _Crop:
     jpeg_quality: int | None  # None: PNG
 
 
-def _draw_cells(width: int, height: int, random: np.random.Generator) -> list[tuple[int, int, int, bool]]:
-    """Cut a photograph into (left, top, side, synthetic): bands of squares, the classes by turns."""
-    low, high = CELL_SIDES
-    # A small photograph is cut smaller, so that it gives two cells at least.
-    low = min(low, height, width // 2)
-    if low < SMALLEST_CELL_SIDE:
-        return []
-    cells = []
-    top = 0
-    while top + low <= height:
-        side = int(random.integers(low, high, endpoint=True))
-        side = min(side, height - top, max(low, width // 2))
-        count = width // side
-        left = int(random.integers(0, width - count * side, endpoint=True))
-        first_synthetic = bool(random.integers(2))
-        cells += [(left + i * side, top, side, first_synthetic ^ bool(i % 2)) for i in range(count)]
-        top += side
-    return cells
-
-
-def _texture(pixels: np.ndarray) -> float:
-    grey = pixels.mean(axis=2)
-    return float(np.abs(grey[1:, 1:] - grey[:-1, :-1]).mean())
-
-
 def _cut_crops(photograph: Photograph, seed: int) -> list[_Crop]:
     # The generator is the photograph's own: other packages on the machine do not change its crops.
     random = np.random.default_rng([seed, zlib.crc32(photograph.group.encode())])
     with Image.open(photograph.path) as opened:
         image = opened.convert("RGB")
     crops = []
-    for left, top, cell_side, synthetic in _draw_cells(image.width, image.height, random):
+    for left, top, cell_side, synthetic in draw_cells(image.width, image.height, CELL_SIDES, random):
         side = min(int(random.integers(*CROP_SIDES, endpoint=True)), cell_side) // BLOCK_SIDE * BLOCK_SIDE
         quality = None if random.random() < PNG_SHARE else int(random.integers(*JPEG_QUALITIES, endpoint=True))
         box = (left, top, left + cell_side, top + cell_side)
         pixels = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, box=box))
-        if _texture(pixels) >= MINIMUM_TEXTURE:
+        if measure_texture(pixels) >= MINIMUM_TEXTURE:
             crops.append(_Crop(pixels, photograph.group, synthetic, quality))
     chosen = random.permutation(len(crops))[:MAXIMUM_CELLS_PER_PHOTOGRAPH]
     return [crops[index] for index in sorted(chosen)]
@@ -127,8 +77,7 @@ def _fit_decoder(crops: Sequence[_Crop], seed: int) -> TraceDecoder:
 
 
 def _write_dataset(folder: Path, crops: Sequence[_Crop], decoder: TraceDecoder) -> None:
-    folder.mkdir(parents=True)
-    lines = []
+    entries = []
     for number, crop in enumerate(crops, start=1):
         pixels = crop.pixels
         if crop.synthetic:
@@ -140,16 +89,8 @@ def _write_dataset(folder: Path, crops: Sequence[_Crop], decoder: TraceDecoder) 
             image.save(folder / name)
         else:
             image.save(folder / name, quality=crop.jpeg_quality)
-        lines.append(json.dumps({"file": name, "group": crop.group}) + "\n")
-    (folder / "manifest.jsonl").write_text("".join(lines), encoding="utf-8")
-
-
-def _definitions() -> str:
-    entries = [
-        f"  - name: {name}\n    path: demo/{name}\n    modality: image\n    media_type: {media_type}\n"
-        for name, media_type in MEDIA_TYPES.items()
-    ]
-    return "# Demonstration data, built by `prepare.py --demo --modality image`.\ndatasets:\n" + "".join(entries)
+        entries.append((name, crop.group))
+    write_manifest(folder, entries)
 
 
 def _settings(photographs: Sequence[Photograph], seed: int) -> dict[str, object]:
@@ -160,41 +101,7 @@ def _settings(photographs: Sequence[Photograph], seed: int) -> dict[str, object]
     return {"version": FORMAT_VERSION, "seed": seed, "constants": repr(constants), "photographs": sources}
 
 
-def _dataset_folder(root: Path, name: str) -> Path:
-    return root / "datasets" / "image" / name
-
-
-def _definitions_path(root: Path) -> Path:
-    return root / "gasbench_configs" / "image_datasets.yaml"
-
-
-def _count_samples(folder: Path) -> int:
-    return sum(1 for path in folder.iterdir() if path.suffix in {".jpg", ".png"}) if folder.is_dir() else 0
-
-
-def _is_complete(root: Path, marker: dict[str, object]) -> bool:
-    try:
-        found = json.loads((root / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return (
-        found == marker
-        and _definitions_path(root).is_file()
-        and all((_dataset_folder(root, name) / "manifest.jsonl").is_file() for name in MEDIA_TYPES)
-    )
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _build(root: Path, photographs: Sequence[Photograph], seed: int, progress: Callable[[str], None]) -> None:
+def _build(place: DemoPlace, photographs: Sequence[Photograph], seed: int, progress: Callable[[str], None]) -> Path:
     crops: list[_Crop] = []
     for photograph in photographs:
         crops += _cut_crops(photograph, seed)
@@ -205,22 +112,12 @@ def _build(root: Path, photographs: Sequence[Photograph], seed: int, progress: C
         )
     progress(f"cut {len(crops)} crops from {len(photographs)} photographs; re-rendering half of them")
     decoder = _fit_decoder(crops, seed)
-
-    building = root / BUILDING
-    shutil.rmtree(building, ignore_errors=True)
+    building = place.start_building()
     for name, media_type in MEDIA_TYPES.items():
         _write_dataset(
             building / name, [crop for crop in crops if crop.synthetic == (media_type == "synthetic")], decoder
         )
-    # Without its marker a demonstration counts as half built, so the marker goes first and comes back last.
-    (root / MARKER).unlink(missing_ok=True)
-    for name in MEDIA_TYPES:
-        folder = _dataset_folder(root, name)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        (building / name).rename(folder)
-    building.rmdir()
-    _write_atomically(_definitions_path(root), _definitions())
+    return building
 
 
 def build_image_demo(
@@ -242,7 +139,7 @@ def build_image_demo(
         OSError: a photograph cannot be read or the root cannot be written.
 
     """
-    root = Path(root)
+    place = DemoPlace(Path(root), "image", MEDIA_TYPES)
     photographs = find_photographs() if photographs is None else list(photographs)
     by_package = dict(Counter(photograph.package for photograph in photographs))
     if not photographs:
@@ -251,19 +148,18 @@ def build_image_demo(
     progress(f"{len(photographs)} photographs: {listing}")
 
     settings = _settings(photographs, seed)
-    complete = _is_complete(root, settings)
+    complete = place.is_complete(settings)
     if complete:
         progress(f"the demonstration data in {root} is complete: kept")
     else:
-        _build(root, photographs, seed, progress)
-        _write_atomically(root / MARKER, json.dumps(settings, indent=1) + "\n")
+        place.publish(_build(place, photographs, seed, progress), settings)
 
     report = DemoReport(
-        root=root,
-        photographs=len(photographs),
-        photographs_by_package=by_package,
-        real_samples=_count_samples(_dataset_folder(root, REAL_DATASET)),
-        synthetic_samples=_count_samples(_dataset_folder(root, SYNTHETIC_DATASET)),
+        root=place.root,
+        sources_by_package=by_package,
+        minimum_sources=MINIMUM_PHOTOGRAPHS,
+        real_samples=place.count_samples(REAL_DATASET),
+        synthetic_samples=place.count_samples(SYNTHETIC_DATASET),
         built=not complete,
     )
     progress(f"{report.real_samples} real and {report.synthetic_samples} re-rendered samples in {root}")
