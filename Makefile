@@ -68,6 +68,7 @@ test-install: setup
 	tests/install/run.sh
 
 bench: setup
+	$(UV) sync --quiet --group bench
 	$(RUN) python benches/bench_loader.py
 	$(RUN) python benches/bench_video.py
 	$(RUN) python benches/bench_audio.py

@@ -214,7 +214,7 @@ def _master(speech: np.ndarray, draws: _Draws, random: np.random.Generator) -> n
     noise = _draw_noise(len(speech), random) * 10 ** (-draws.noise_ratio_db / 20)
     mixed = speech + noise
     mixed *= 10 ** (draws.level_db / 20) / np.sqrt((mixed**2).mean())
-    # A wav file would clip what a lossy codec keeps; the limit is the pair's level in all but extreme cases.
+    # Integer formats clip beyond full scale, floating ones do not: no sample comes near it.
     mixed *= min(1.0, PEAK / np.abs(mixed).max())
     return mixed.astype("<f4")
 
