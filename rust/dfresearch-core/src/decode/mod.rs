@@ -10,6 +10,7 @@ pub use jpeg_header::JpegHeader;
 use crate::error::DecodeError;
 
 mod bmp;
+mod exif;
 mod gif;
 mod image;
 mod png;
