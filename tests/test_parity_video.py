@@ -8,17 +8,19 @@ from video_files import (
     KINDS,
     REWOUND_WRONGLY,
     WITH_B_FRAMES,
+    count_and_rate,
     decord_count,
     decord_frames,
-    decord_rate,
     ffmpeg,
     make_clip,
-    padded,
+    picked,
     picture_size,
     sequential_frames,
 )
 
 from dfresearch_rs import decode_video
+
+DECORD_FAILS_ON = {("mpeg2", (98, 65))}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,6 @@ def assert_same_as_both(path, kind="h264"):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_file(folder, kind):
     b_frames = "-bf 2" if kind.startswith(WITH_B_FRAMES) else ""
-    # A width that is a multiple of 64: decord hands over PNG's rows wrongly aligned otherwise.
     path = make_clip(folder, kind, size=(128, 72), extra=f"-g 6 {b_frames}")
     assert_same_as_both(path, kind)
     np.testing.assert_array_equal(decode_video(path.read_bytes()), decode_video(path))
@@ -47,7 +48,10 @@ def test_every_kind_of_file(folder, kind):
 @pytest.mark.parametrize("size", [(97, 65), (98, 65), (65, 98), (17, 33)])
 def test_odd_sides(folder, kind, size):
     path = make_clip(folder, kind, f"{size[0]}x{size[1]}", size=size, frames=6)
-    assert_same_as_both(path, kind)
+    np.testing.assert_array_equal(decode_video(path, num_frames=6), sequential_frames(path))
+    # decord opens some of these, and fails on the distance between rows of others.
+    if (kind, size) not in DECORD_FAILS_ON:
+        np.testing.assert_array_equal(decode_video(path, num_frames=6), decord_frames(path))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -68,13 +72,13 @@ def test_any_sampling_of_any_clip(
     extra = f"-g {gop}" + (f" -bf {b_frames}" if kind.startswith(WITH_B_FRAMES) else "")
     path = make_clip(tmp_path, kind, size=size, frames=clip_frames, rate=rate, extra=extra)
     everything = sequential_frames(path)
-    total = decord_count(path)
+    total, clip_rate = count_and_rate(path)
     if sampling == "uniform":
         indices = np.linspace(0, total - 1, num_frames).astype(int)
     else:
-        step = max(1, round(decord_rate(path) / frame_rate)) if sampling == "rate" else 1
+        step = max(1, round(clip_rate / frame_rate)) if sampling == "rate" else 1
         indices = np.arange(0, total, step)[:num_frames]
-    expected = padded(padded(everything, total)[indices], num_frames)
+    expected = picked(everything, indices, num_frames)
     given_rate = frame_rate if sampling == "rate" else None
     frames = decode_video(path, num_frames, sampling, given_rate)
     np.testing.assert_array_equal(frames, expected)
@@ -117,8 +121,9 @@ def test_edit_lists_shorten_the_clip_and_not_the_count(folder):
     assert len(shown) < decord_count(path)
     np.testing.assert_array_equal(decode_video(path, num_frames=decord_count(path)), decord_frames(path))
     indices = np.linspace(0, decord_count(path) - 1, 9).astype(int)
-    expected = padded(shown, decord_count(path))[indices]
-    np.testing.assert_array_equal(decode_video(path, 9, "uniform"), expected)
+    frames = decode_video(path, 9, "uniform")
+    np.testing.assert_array_equal(frames, decord_frames(path, indices))
+    np.testing.assert_array_equal(frames, picked(shown, indices, 9))
 
 
 @pytest.mark.parametrize("kind", ["h264", "h264-mkv", "hevc"])
@@ -148,8 +153,9 @@ def test_variable_frame_rates(folder, extension):
     picture = "testsrc2=size=96x64:rate=25,select='not(mod(n,3))+lt(n,10)',setpts=N*N*0.001/TB"
     ffmpeg("-f", "lavfi", "-i", picture, "-frames:v", 20, "-fps_mode", "passthrough", "-c:v", "libx264", "-bf", 2, path)
     assert_same_as_both(path)
-    step = max(1, round(decord_rate(path) / 10.0))
-    expected = padded(sequential_frames(path)[::step], 8)
+    total, clip_rate = count_and_rate(path)
+    step = max(1, round(clip_rate / 10.0))
+    expected = picked(sequential_frames(path), range(0, total, step)[:8], 8)
     np.testing.assert_array_equal(decode_video(path, 8, "rate", 10.0), expected)
 
 
@@ -158,8 +164,10 @@ def test_a_header_without_a_frame_count(folder):
     # Written to a pipe, the file never learns its duration.
     content = ffmpeg("-i", make_clip(folder, name="counted"), "-c", "copy", "-f", "matroska", "-")
     path.write_bytes(content)
-    assert_same_as_both(path)
-    np.testing.assert_array_equal(decode_video(path, 5, "uniform"), decord_frames(path, [0, 4, 9, 14, 19]))
+    expected = sequential_frames(path)
+    # decord refuses the file, for it trusts the header's duration alone.
+    np.testing.assert_array_equal(decode_video(path, num_frames=20), expected)
+    np.testing.assert_array_equal(decode_video(path, 5, "uniform"), expected[[0, 4, 9, 14, 19]])
 
 
 @pytest.mark.parametrize("kind", ["vp8", "vp9"])
@@ -168,18 +176,17 @@ def test_packets_that_show_nothing(folder, kind):
     codec = "libvpx" if kind == "vp8" else "libvpx-vp9"
     path = folder / f"alternate-{kind}.{extension}"
     picture = "testsrc2=size=96x64:rate=25"
-    options = "-auto-alt-ref 1 -lag-in-frames 16 -deadline good -cpu-used 8 -b:v 80k".split()
+    options = ["-auto-alt-ref", "1", "-lag-in-frames", "16", "-deadline", "good", "-cpu-used", "8", "-b:v", "80k"]
     ffmpeg("-f", "lavfi", "-i", picture, "-frames:v", 40, "-c:v", codec, *options, path)
     expected = sequential_frames(path)
     np.testing.assert_array_equal(decode_video(path, num_frames=len(expected)), expected)
-    total = decord_count(path)
-    indices = np.linspace(0, total - 1, 7).astype(int)
-    np.testing.assert_array_equal(decode_video(path, 7, "uniform"), padded(expected, total)[indices])
+    indices = np.linspace(0, count_and_rate(path)[0] - 1, 7).astype(int)
+    np.testing.assert_array_equal(decode_video(path, 7, "uniform"), picked(expected, indices, 7))
 
 
 def test_av1(folder):
     path = folder / "clip-av1.mp4"
-    options = "-c:v libsvtav1 -preset 12 -g 8 -pix_fmt yuv420p".split()
+    options = ["-c:v", "libsvtav1", "-preset", "12", "-g", "8", "-pix_fmt", "yuv420p"]
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=128x96:rate=25", "-frames:v", 20, *options, path)
     expected = sequential_frames(path)
     np.testing.assert_array_equal(decode_video(path, num_frames=20), expected)
@@ -194,8 +201,8 @@ def test_pictures_that_change_their_size_keep_that_of_the_header(folder):
     frames = decode_video(path, num_frames=16)
     assert frames.shape == (16, 64, 96, 3)
     np.testing.assert_array_equal(frames[:8], sequential_frames(parts[0]))
-    # decord loses frames at the start of such a stream, and the last ones are the same.
-    np.testing.assert_array_equal(frames[-4:], decord_frames(path)[-4:])
+    # decord loses the first frames of such a stream, and repeats the last one in their stead.
+    np.testing.assert_array_equal(frames[8:], decord_frames(path)[:8])
 
 
 def test_interlaced_and_telecined_pictures(folder):

@@ -1,5 +1,6 @@
 """Small clips that the `ffmpeg` command makes, and the frames that others decode from them."""
 
+import fractions
 import pathlib
 import subprocess
 
@@ -71,8 +72,12 @@ def decord_count(path) -> int:
     return len(decord.VideoReader(str(path), num_threads=1))
 
 
-def decord_rate(path) -> float:
-    return decord.VideoReader(str(path), num_threads=1).get_avg_fps()
+def count_and_rate(path) -> tuple[int, float]:
+    """Count the packets of a clip, and read its average frame rate."""
+    command = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-count_packets"]
+    command += ["-show_entries", "stream=avg_frame_rate,nb_read_packets", "-of", "default=nokey=1:noprint_wrappers=1"]
+    rate, count = subprocess.run([*command, str(path)], check=True, capture_output=True, text=True).stdout.split()[:2]
+    return int(count), float(fractions.Fraction(rate))
 
 
 def picture_size(path) -> tuple[int, int]:
@@ -91,6 +96,7 @@ def sequential_frames(path) -> np.ndarray:
     return np.frombuffer(pixels, np.uint8).reshape(-1, height, width, 3)
 
 
-def padded(frames: np.ndarray, count: int) -> np.ndarray:
-    """Repeat the last frame until there are `count`, or leave out those after."""
-    return frames[np.minimum(np.arange(count), len(frames) - 1)]
+def picked(frames: np.ndarray, indices, count: int) -> np.ndarray:
+    """Pick frames as far as there are any, and repeat the last one picked until there are `count`."""
+    there = [index for index in indices if index < len(frames)]
+    return frames[there + there[-1:] * (count - len(there))]

@@ -11,6 +11,7 @@ pub use jpeg_header::JpegHeader;
 use crate::error::DecodeError;
 
 mod bmp;
+mod exif;
 mod gif;
 mod image;
 mod png;

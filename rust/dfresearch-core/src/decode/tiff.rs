@@ -18,7 +18,7 @@ use std::io::Cursor;
 use ::tiff::tags::Tag;
 
 use self::chunk::ChunkReader;
-use self::orientation::Orientation;
+pub(super) use self::orientation::Orientation;
 use self::pixels::Pixels;
 use super::jpeg::JpegCodec;
 use super::{ImageLimits, RgbImage, resize_buffer, resize_image};

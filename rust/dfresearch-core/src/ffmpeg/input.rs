@@ -131,8 +131,12 @@ impl MediaInput {
         let reader = Reader::open(source)?;
         let failure = reader.failure();
         let watch = Watch::start(limits.patience);
-        let input = open_input(reader, watch.clone(), &limits)
-            .map_err(|error| explain(path, &failure, &watch, || cannot_open(source, medium, error)))?;
+        let failed = |error| explain(path, &failure, &watch, || cannot_open(source, medium, error));
+        let mut input = open_header(reader, watch.clone()).map_err(failed)?;
+        if medium == Medium::Video {
+            check_pictures(&input, limits.max_pixels).map_err(|reason| Error::decode(path, reason))?;
+        }
+        find_stream_info(&mut input, limits.max_pixels).map_err(failed)?;
         let format = format::display_name(input.format().name());
         let stream = best_stream(&input, medium, format).map_err(|reason| Error::decode(path, reason))?;
         let mut input =
@@ -167,14 +171,8 @@ impl MediaInput {
     }
 
     /// Width and height of its pictures in pixels, as the container announces them; zeros for sound.
-    #[allow(unsafe_code)]
     pub fn picture_size(&self) -> (u32, u32) {
-        self.input.stream(self.stream).map_or((0, 0), |stream| {
-            let parameters = stream.parameters();
-            // SAFETY: the parameters live as long as the value that they are read from.
-            let (width, height) = unsafe { ((*parameters.as_ptr()).width, (*parameters.as_ptr()).height) };
-            (width.try_into().unwrap_or(0), height.try_into().unwrap_or(0))
-        })
+        self.input.stream(self.stream).map_or((0, 0), |stream| picture_size(&stream))
     }
 
     /// A decoder for the stream, to be opened: one thread, and no pictures over the limit.
@@ -326,7 +324,7 @@ fn best_audio_stream(input: &Input) -> Option<Stream<'_>> {
 
 /// Opens a reader's content; no other file and no network is ever opened on its behalf.
 #[allow(unsafe_code)]
-fn open_input(reader: Reader, watch: Watch, limits: &MediaLimits) -> Result<Input, FfmpegError> {
+fn open_header(reader: Reader, watch: Watch) -> Result<Input, FfmpegError> {
     let mut stream = StreamIo::from_read_seek_with_capacity(reader, BUFFER_BYTES)?;
     let interrupt = interrupt::new(Box::new(move || watch.is_over()));
     let mut options = Dictionary::new();
@@ -335,7 +333,7 @@ fn open_input(reader: Reader, watch: Watch, limits: &MediaLimits) -> Result<Inpu
 
     // SAFETY: the context is fresh and ours alone. `avformat_open_input` frees it when it fails, and leaves the
     // stream's own I/O context alone because of the flag. The dictionary is owned again by the value that frees it.
-    let mut input = unsafe {
+    unsafe {
         let mut context = ffi::avformat_alloc_context();
         if context.is_null() {
             return Err(FfmpegError::Other { errno: ffmpeg_next::error::ENOMEM });
@@ -350,10 +348,33 @@ fn open_input(reader: Reader, watch: Watch, limits: &MediaLimits) -> Result<Inpu
         if opened < 0 {
             return Err(FfmpegError::from(opened));
         }
-        Input::wrap_with_custom_io_and_interrupt(context, stream, interrupt.guard)
-    };
-    find_stream_info(&mut input, limits.max_pixels)?;
-    Ok(input)
+        Ok(Input::wrap_with_custom_io_and_interrupt(context, stream, interrupt.guard))
+    }
+}
+
+/// Refuses pictures that the header says are too large; FFmpeg forgets their size once it has refused them itself.
+fn check_pictures(input: &Input, max_pixels: u64) -> Result<(), DecodeError> {
+    for stream in input.streams() {
+        let (width, height) = picture_size(&stream);
+        let (width, height) = (u64::from(width), u64::from(height));
+        if width * height > max_pixels {
+            return Err(DecodeError::TooLarge {
+                width,
+                height,
+                limit: format!("{max_pixels} pixels in all"),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Width and height of a stream's pictures in pixels, zeros for sound.
+#[allow(unsafe_code)]
+fn picture_size(stream: &Stream<'_>) -> (u32, u32) {
+    let parameters = stream.parameters();
+    // SAFETY: the parameters live as long as the value that they are read from.
+    let (width, height) = unsafe { ((*parameters.as_ptr()).width, (*parameters.as_ptr()).height) };
+    (width.try_into().unwrap_or(0), height.try_into().unwrap_or(0))
 }
 
 /// Reads as much as FFmpeg needs to know the streams; it decodes pictures for that, none of them over the limit.

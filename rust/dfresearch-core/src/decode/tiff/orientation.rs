@@ -1,11 +1,12 @@
-//! The orientation tag. Pillow applies it to a TIFF when it loads one, and to no other format.
+//! The orientation tag. Pillow applies it to a TIFF when it loads one, and to no other format; OpenCV applies it to
+//! the frames of a folder.
 
 use crate::decode::{RgbImage, resize_buffer};
 use crate::error::DecodeError;
 
 /// How the stored image has to be turned: mirrored along a diagonal, then flipped along the axes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Orientation {
+pub(in crate::decode) struct Orientation {
     transpose: bool,
     flip_rows: bool,
     flip_columns: bool,
@@ -13,7 +14,7 @@ pub(super) struct Orientation {
 
 impl Orientation {
     /// Numbered as in the tag; one that does not exist turns nothing.
-    pub(super) fn from_number(number: u64) -> Self {
+    pub(in crate::decode) fn from_number(number: u64) -> Self {
         let (transpose, flip_rows, flip_columns) = match number {
             2 => (false, false, true),
             3 => (false, true, true),
@@ -43,7 +44,11 @@ impl Orientation {
     }
 
     /// Turns `image`, through `scratch`.
-    pub(super) fn apply(self, image: &mut RgbImage, scratch: &mut Vec<u8>) -> Result<(), DecodeError> {
+    pub(in crate::decode) fn apply(
+        self,
+        image: &mut RgbImage,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), DecodeError> {
         if self == Self::default() {
             return Ok(());
         }

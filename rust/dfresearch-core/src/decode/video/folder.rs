@@ -1,9 +1,13 @@
-//! A clip as a folder of image files.
+//! A clip as a folder of image files, each as OpenCV's `imread` reads it.
+//!
+//! OpenCV differs from Pillow, after which images are read elsewhere, in this: it turns pictures as their EXIF data
+//! say, and takes the upper half of 16-bit grey, which is therefore refused here. Its CMYK may differ by 1.
 
 use std::path::{Path, PathBuf};
 
 use super::{FrameSink, FrameView};
-use crate::decode::{ImageDecoder, ImageLimits, RgbImage};
+use crate::decode::tiff::Orientation;
+use crate::decode::{ImageDecoder, ImageFormat, ImageLimits, RgbImage, exif};
 use crate::error::{DecodeError, Error, Result};
 use crate::ffmpeg::MediaLimits;
 use crate::media_file::read_media_file;
@@ -14,6 +18,7 @@ pub struct FrameFolder {
     images: ImageDecoder,
     file: Vec<u8>,
     image: RgbImage,
+    turned: Vec<u8>,
 }
 
 /// The endings of files that are taken for frames, in small letters.
@@ -35,7 +40,10 @@ impl FrameFolder {
         for (position, path) in frames.iter().take(num_frames).enumerate() {
             read_media_file(path, &mut self.file)?;
             let refused = |reason| Error::decode(path, reason);
+            refuse_grey_16(&self.file).map_err(refused)?;
             self.images.decode(&self.file, &limits, &mut self.image).map_err(refused)?;
+            let orientation = Orientation::from_number(exif::orientation(&self.file));
+            orientation.apply(&mut self.image, &mut self.turned).map_err(refused)?;
             let RgbImage { width, height, data } = &self.image;
             let (first_width, first_height) = *size.get_or_insert((*width, *height));
             if (*width, *height) != (first_width, first_height) {
@@ -48,6 +56,16 @@ impl FrameFolder {
         }
         Ok(frames.len().min(num_frames))
     }
+}
+
+/// Refuses the PNG files whose pixels would not be OpenCV's.
+fn refuse_grey_16(file: &[u8]) -> Result<(), DecodeError> {
+    // Bits a sample and the type of colour, after the signature, the header's length and name, width and height.
+    if ImageFormat::sniff(file)? == ImageFormat::Png && file.get(24..26) == Some(&[16, 0]) {
+        let reason = "grey of 16 bits; save the frames with 8 bits".to_owned();
+        return Err(DecodeError::Unsupported { format: "PNG", reason });
+    }
+    Ok(())
 }
 
 /// The image files of a folder, by the numbers that their names begin with, and then by name.
