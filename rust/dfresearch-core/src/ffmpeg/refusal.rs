@@ -11,7 +11,7 @@ use crate::error::DecodeError;
 /// `buffer_bytes` is the size of the buffer that may have been refused when the machine is out of memory.
 pub fn refusal(error: FfmpegError, format: &'static str, buffer_bytes: usize) -> DecodeError {
     let complaint = take_complaint();
-    let reason = || complaint.map_or_else(|| error.to_string(), |complaint| complaint);
+    let reason = || complaint.unwrap_or_else(|| error.to_string());
     match error {
         FfmpegError::Other { errno: ENOMEM } => DecodeError::OutOfMemory { bytes: buffer_bytes },
         FfmpegError::Eof => DecodeError::Truncated { format, reason: reason() },
