@@ -37,8 +37,13 @@ def encode(path: Path, samples: NDArray[np.float32], rate: int, *options: object
 
 
 def command_decode(path: Path, rate: int = 16000) -> tuple[int, NDArray[np.float32]]:
-    """The ffmpeg command's exit status and samples."""
-    finished = run_ffmpeg("-i", path, "-map_metadata", -1, "-vn", "-ac", 1, "-ar", rate, "-f", "f32le", "pipe:1")
+    """The ffmpeg command's exit status and samples.
+
+    In one thread: with more, its FLAC decoder loses frames where a stream changes its format.
+    """
+    finished = run_ffmpeg(
+        "-threads", 1, "-i", path, "-map_metadata", -1, "-vn", "-ac", 1, "-ar", rate, "-f", "f32le", "pipe:1"
+    )
     return finished.returncode, np.frombuffer(finished.stdout, np.float32)
 
 

@@ -3,6 +3,7 @@
 //! ```text
 //!  competition   bytes ─► re-save (JPEG q75, WebP q80) ─► RGB ─► centre crop ─► OpenCV bilinear ─► [H, W, 3]
 //!  stretch       bytes ────────────────────────────────► RGB ─► Pillow bilinear, antialiased ───► [H, W, 3]
+//!  audio         mono samples ─► centre or random window, zeros on the right ──────────────────────► [N]
 //! ```
 
 mod audio;

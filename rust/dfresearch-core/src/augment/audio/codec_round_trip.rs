@@ -182,7 +182,7 @@ fn open_decoder(codec: AudioCodec, decoder: Codec, encoder: &encoder::Audio) -> 
     // SAFETY: the context is alive, not opened yet, and nobody else's.
     unsafe {
         // Decoders differ in how much of the encoder's delay they take out by themselves; told so, they take none.
-        (*settings.as_mut_ptr()).flags2 |= ffi::AV_CODEC_FLAG2_SKIP_MANUAL as i32;
+        (*settings.as_mut_ptr()).flags2 |= ffi::AV_CODEC_FLAG2_SKIP_MANUAL;
     }
     settings.open_as(decoder).and_then(|opened| opened.audio()).map_err(failed)
 }

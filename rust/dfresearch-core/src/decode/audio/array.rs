@@ -4,7 +4,6 @@
 //! channels (the first if they are equal), and there are at most eight. Integers are full scale, as in a WAV file.
 //! `sr` is one number, the sampling rate in Hz; without it the rate is 16 kHz. Nothing is unpickled.
 
-use std::fs::File;
 use std::io::{Cursor, Read};
 
 use ffmpeg_next::ffi::AVSampleFormat;
@@ -23,7 +22,7 @@ pub const FORMAT: &str = "NPZ";
 const DEFAULT_SAMPLE_RATE: u32 = 16_000;
 
 /// How a ZIP archive begins, an empty one included.
-const SIGNATURES: [[u8; 4]; 2] = [*b"PK\x03\x04", *b"PK\x05\x06"];
+pub const SIGNATURES: [[u8; 4]; 2] = [*b"PK\x03\x04", *b"PK\x05\x06"];
 
 /// How the content of an NPY file begins; two bytes of version follow.
 const NPY_SIGNATURE: &[u8] = b"\x93NUMPY";
@@ -50,21 +49,6 @@ impl AudioArray {
     /// Bytes of all channels of a sample.
     pub fn bytes_per_sample(&self) -> usize {
         self.channels * width(self.format)
-    }
-}
-
-/// Whether a source begins as a ZIP archive; one that cannot be read does not.
-pub fn is_npz(source: MediaSource<'_>) -> bool {
-    let mut start = [0; 4];
-    match source {
-        MediaSource::Bytes(bytes) => bytes.first_chunk().is_some_and(|start| SIGNATURES.contains(start)),
-        MediaSource::Path(path) => {
-            // Opening a pipe would wait for a writer.
-            let is_file = path.metadata().is_ok_and(|metadata| metadata.is_file());
-            is_file
-                && File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok()
-                && SIGNATURES.contains(&start)
-        }
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!  bytes ─► NPZ? ─► arrays `audio`, `sr` ───────────────────┐
+//!      ├──► plain WAV? ─► its samples ──────────────────────┤
 //!      └──► FFmpeg: best audio stream ─► decoder ─► frames ─┴─► libswresample ─► mono f32 ─► all finite?
 //! ```
 //!
+//! The command is meant with `-threads 1`: with more, FFmpeg's FLAC decoder loses frames where the format changes.
 //! What the command decodes with exit status 0 is decoded here, to the same samples. So a damaged packet is skipped
 //! and counted, a file that ends early gives what is there, and samples may be louder than full scale. Refused is what
 //! the command refuses (no audio stream, a container that cannot be opened, more than two thirds of the packets
@@ -13,13 +15,15 @@
 
 mod array;
 mod resample;
+mod wave;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests;
 
 use std::ffi::c_int;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 
 use ffmpeg_next::Error as FfmpegError;
 use ffmpeg_next::error::{EAGAIN, ENOMEM};
@@ -29,6 +33,7 @@ pub(crate) use resample::{Resampler, SampleLayout};
 
 use crate::error::{DecodeError, Error, Result};
 use crate::ffmpeg::{MediaInput, MediaLimits, MediaSource, Medium};
+use crate::media_file::read_media_file;
 
 /// The share of damaged packets from which the ffmpeg command gives up (`-max_error_rate`).
 const MAX_DAMAGED_SHARE: f64 = 2.0 / 3.0;
@@ -97,15 +102,48 @@ impl AudioDecoder {
     ) -> Result<()> {
         samples.clear();
         check_sample_rate(sample_rate)?;
-        let decoded = if array::is_npz(source) {
-            self.decode_array(source, sample_rate, samples)
-        } else {
-            self.decode_media(source, sample_rate, samples)
+        let decoded = match first_bytes(source) {
+            Some(start) if array::SIGNATURES.contains(&start) => {
+                self.decode_array(source, sample_rate, samples)
+            }
+            Some(wave::SIGNATURE) => self.decode_wave(source, sample_rate, samples),
+            _ => self.decode_media(source, sample_rate, samples),
         };
         if decoded.is_err() {
             samples.clear();
         }
         decoded
+    }
+
+    /// A plain WAV file is read at once; any other one goes on to FFmpeg.
+    fn decode_wave(
+        &mut self,
+        source: MediaSource<'_>,
+        sample_rate: u32,
+        samples: &mut Vec<f32>,
+    ) -> Result<()> {
+        let bytes = match source {
+            MediaSource::Bytes(bytes) => bytes,
+            MediaSource::Path(path) if path.metadata().is_ok_and(|it| it.len() <= wave::MAX_FILE_BYTES) => {
+                read_media_file(path, &mut self.file)?;
+                &self.file
+            }
+            MediaSource::Path(_) => &[],
+        };
+        let Some(plain) = wave::parse(bytes) else {
+            return self.decode_media(source, sample_rate, samples);
+        };
+        let refused = |reason| Error::decode(source.path(), reason);
+        self.limits.check_seconds(plain.seconds).map_err(refused)?;
+        let failed = |error| wave_failed(error, plain.data.len()).map_err(refused);
+        let resampled = prepare(&mut self.resampler, plain.layout, sample_rate).and_then(|resampler| {
+            for packet in plain.data.chunks(wave::PACKET_BYTES) {
+                resampler.convert_interleaved(packet, samples)?;
+            }
+            resampler.finish(samples)
+        });
+        resampled.or_else(failed)?;
+        check_samples(samples, wave::FORMAT, sample_rate).map_err(refused)
     }
 
     fn decode_array(
@@ -167,6 +205,20 @@ impl AudioDecoder {
             return Err(refused(DecodeError::Corrupt { format, reason }));
         }
         check_samples(samples, format, sample_rate).map_err(refused)
+    }
+}
+
+/// The first bytes of a source; none if it is shorter or cannot be read, which is reported elsewhere.
+fn first_bytes(source: MediaSource<'_>) -> Option<[u8; 4]> {
+    let mut start = [0; 4];
+    match source {
+        MediaSource::Bytes(bytes) => bytes.first_chunk().copied(),
+        MediaSource::Path(path) => {
+            // Opening a pipe would wait for a writer.
+            let is_file = path.metadata().is_ok_and(|metadata| metadata.is_file());
+            let mut file = if is_file { File::open(path).ok()? } else { return None };
+            file.read_exact(&mut start).ok().map(|()| start)
+        }
     }
 }
 
@@ -255,6 +307,14 @@ impl Reading<'_> {
             return Err(refused(self.limits.too_long()));
         }
         Ok(())
+    }
+}
+
+/// Why the samples of a WAV file could not be resampled.
+fn wave_failed(error: FfmpegError, bytes: usize) -> Result<(), DecodeError> {
+    match error {
+        FfmpegError::Other { errno: ENOMEM } => Err(DecodeError::OutOfMemory { bytes }),
+        other => Err(DecodeError::Corrupt { format: wave::FORMAT, reason: other.to_string() }),
     }
 }
 
