@@ -177,6 +177,7 @@ def write_reference_cache(cache, modality, write):
         ("video", "r3d-18", VIDEO_SCRIPT, write_clips, 4),
         ("audio", "wav2vec2", AUDIO_SCRIPT, write_recordings, 2),
     ],
+    ids=["video", "audio"],
 )
 def test_a_script_for_the_reference_api_runs_unchanged(tmp_path, modality, name, script, write, batch_size):
     write_reference_cache(tmp_path / "cache", modality, write)

@@ -405,8 +405,9 @@ class Loader:
     """Batches from files; each iteration goes through one epoch and yields ``(inputs, labels)``.
 
     Inputs are ``uint8 [B, 3, H, W]`` for images, ``uint8 [B, T, 3, H, W]`` for video and ``float32 [B, n]`` for audio,
-    labels ``int64 [B]`` (0 real, 1 synthetic): tensors in libtorch's own memory, pinned when there is a GPU, and never overwritten by a later batch. A batch is a function of the samples that were
-    not quarantined when the epoch began, the seed, the epoch and the step, whatever the number of workers.
+    labels ``int64 [B]`` (0 real, 1 synthetic): tensors in libtorch's own memory, pinned when there is a GPU, and never
+    overwritten by a later batch. A batch is a function of the samples that were not quarantined when the epoch began,
+    the seed, the epoch and the step, whatever the number of workers.
 
     A file that cannot be loaded is named in `quarantined`: its slot is dropped, so that the batch is shorter (an empty
     one is skipped), and from the next epoch on it is not listed. With `world_size` above 1 it stays listed and is
