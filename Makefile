@@ -26,12 +26,12 @@ demo-image demo-video demo-audio: export DFRESEARCH_RESULTS = $(DEMO)/results
 demo-image: setup
 	$(call run_demo,image,forensic-cnn,--lr 3e-3 --time-budget $(DEMO_IMAGE_SECONDS))
 
-# Smaller batches than usual: few samples and little time give too few steps otherwise, warm-up included.
+# A step for every batch, or smaller batches: few samples and little time give too few steps otherwise.
 demo-video: setup
-	$(call run_demo,video,forensic-cnn,--lr 3e-3 --batch-size 2 --time-budget $(DEMO_VIDEO_SECONDS))
+	$(call run_demo,video,forensic-cnn,--lr 3e-3 --accumulation 1 --time-budget $(DEMO_VIDEO_SECONDS))
 
 demo-audio: setup
-	$(call run_demo,audio,lfcc-lcnn,--lr 2e-3 --batch-size 4 --time-budget $(DEMO_AUDIO_SECONDS))
+	$(call run_demo,audio,lfcc-lcnn,--lr 2e-3 --batch-size 8 --accumulation 1 --time-budget $(DEMO_AUDIO_SECONDS))
 
 # $(call run_demo,modality,model,flags of the training)
 define run_demo

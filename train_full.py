@@ -104,7 +104,7 @@ def train(modality: str, settings: train_image.Settings, hours: float, epochs: i
     budget = training.Budget(seconds=hours * SECONDS_PER_HOUR)
     if epochs is not None:
         # Quarantine may shorten epochs: the steps set the schedule, the count of epochs the end.
-        budget = training.Budget(steps=max(1, epochs * len(train_loader) // script.GRADIENT_ACCUMULATION))
+        budget = training.Budget(steps=max(1, epochs * len(train_loader) // settings.accumulation))
     print(
         f"{settings.model} on {device}: {len(train_loader.dataset)} samples to train on, "
         f"{len(val_loader.dataset)} to validate on, {f'{hours:g} hours' if epochs is None else f'{epochs} epochs'}",
@@ -196,6 +196,7 @@ def settings_of(arguments: argparse.Namespace) -> train_image.Settings:
         model=arguments.model,
         learning_rate=script.LEARNING_RATE if arguments.lr is None else arguments.lr,
         batch_size=script.BATCH_SIZE if arguments.batch_size is None else arguments.batch_size,
+        accumulation=script.GRADIENT_ACCUMULATION if arguments.accumulation is None else arguments.accumulation,
         max_per_class=arguments.max_per_class,
         pretrained=not arguments.no_pretrained,
         seed=script.SEED if arguments.seed is None else arguments.seed,
@@ -217,6 +218,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     length.add_argument("--epochs", type=count, help="train for so many whole epochs instead")
     parser.add_argument("--lr", type=number, help="peak learning rate; default: the training script's")
     parser.add_argument("--batch-size", type=count, help="samples per batch; default: the training script's")
+    parser.add_argument("--accumulation", type=count, help="batches per optimizer step; default: the training script's")
     parser.add_argument("--max-per-class", type=count, help="samples of each class to train on; default: all")
     parser.add_argument(
         "--max-samples", type=count, default=DEFAULT_MAX_SAMPLES, help="to download of a dataset (default: %(default)s)"

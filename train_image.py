@@ -63,6 +63,7 @@ class Settings:
     model: str = MODEL
     learning_rate: float = LEARNING_RATE
     batch_size: int = BATCH_SIZE
+    accumulation: int = GRADIENT_ACCUMULATION
     max_per_class: int | None = MAX_PER_CLASS
     pretrained: bool = True
     seed: int = SEED
@@ -143,11 +144,11 @@ def train(
                     with precision.autocast():
                         loss = functional.cross_entropy(model(inputs), labels)
                     loss_value = training.finite_loss(loss, record.steps, learning_rate)
-                    precision.backward(loss / GRADIENT_ACCUMULATION)
+                    precision.backward(loss / settings.accumulation)
 
                     batches += 1
                     record.samples += len(labels)
-                    if batches % GRADIENT_ACCUMULATION == 0:
+                    if batches % settings.accumulation == 0:
                         precision.step(optimizer, MAX_GRADIENT_NORM)
                         record.steps += 1
                         budget.count_step()

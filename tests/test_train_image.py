@@ -99,11 +99,10 @@ def test_the_same_seed_trains_the_same_model(workplace):
 
 
 def test_accumulated_batches_make_fewer_steps(workplace, monkeypatch, capsys):
-    monkeypatch.setattr(train_image, "GRADIENT_ACCUMULATION", 2)
     seen = []
     batch = training.Progress.batch
     monkeypatch.setattr(training.Progress, "batch", lambda self, *values: seen.append(values) or batch(self, *values))
-    assert train(steps=3) == 0
+    assert train(steps=3, accumulation=2) == 0
     assert len(seen) == 6
     assert summary_of(capsys.readouterr().out)["num_steps"] == "3"
 

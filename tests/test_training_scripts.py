@@ -154,7 +154,6 @@ def test_a_group_that_an_epoch_leaves_unfinished_goes_on_in_the_next(monkeypatch
     script = SCRIPTS[modality]
     torch.manual_seed(0)
     batches = [(torch.randn(4, 3), torch.tensor([0, 1, 0, 1])) for _ in range(3)]
-    monkeypatch.setattr(script, "GRADIENT_ACCUMULATION", 2)
     monkeypatch.setattr(script, "WARMUP_STEPS", 0)
     clipped = []
     step = training.MixedPrecision.step
@@ -172,7 +171,7 @@ def test_a_group_that_an_epoch_leaves_unfinished_goes_on_in_the_next(monkeypatch
         model,
         batches,
         budget,
-        settings(modality, learning_rate=1e-30),
+        settings(modality, learning_rate=1e-30, accumulation=2),
         torch.device("cpu"),
         after_epoch=lambda epoch: budget.finish() if epoch == 3 else None,
     )

@@ -97,7 +97,6 @@ def make_workplace(tmp_path, monkeypatch, modality="image"):
     monkeypatch.setattr(data, "CACHE_DIR", tmp_path / "cache")
     script = SCRIPTS[modality]
     monkeypatch.setattr(script, "WARMUP_STEPS", 2)
-    monkeypatch.setattr(script, "GRADIENT_ACCUMULATION", 1)
     if modality != "audio":
         monkeypatch.setattr(script, "TARGET_SIZE", (32, 32))
     if modality == "video":
@@ -109,6 +108,7 @@ def settings(modality="image", **changes):
     # Six seconds of sound are more work than a picture of 32 pixels.
     batch_size = 4 if modality == "audio" else 8
     defaults = {"model": MODELS[modality], "batch_size": batch_size, "learning_rate": 1e-2, "pretrained": False}
+    defaults["accumulation"] = 1
     return SCRIPTS[modality].Settings(**defaults | changes)
 
 

@@ -63,6 +63,7 @@ class Settings(Protocol):
     model: str
     learning_rate: float
     batch_size: int
+    accumulation: int
     max_per_class: int | None
     pretrained: bool
     seed: int
@@ -305,6 +306,12 @@ def parse_arguments(
         "--batch-size", type=count, default=script.BATCH_SIZE, help="samples per batch (default: %(default)s)"
     )
     parser.add_argument(
+        "--accumulation",
+        type=count,
+        default=script.GRADIENT_ACCUMULATION,
+        help="batches per optimizer step (default: %(default)s)",
+    )
+    parser.add_argument(
         "--time-budget", type=number, default=time_budget, help="seconds of training (default: %(default)s)"
     )
     parser.add_argument(
@@ -325,6 +332,7 @@ def main(script: TrainingScript, time_budget: float, arguments: Sequence[str] | 
         model=parsed.model,
         learning_rate=parsed.lr,
         batch_size=parsed.batch_size,
+        accumulation=parsed.accumulation,
         max_per_class=parsed.max_per_class,
         pretrained=not parsed.no_pretrained,
         seed=parsed.seed,

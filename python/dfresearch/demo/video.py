@@ -71,7 +71,7 @@ CELL_SIDES = (288, 512)  # pixels of the photograph, drawn for each band
 CLIP_SIDES = (224, 304)  # pixels of the clip
 FRAMES = (20, 28)
 FRAMES_PER_SECOND = 25
-PAIRS_PER_PHOTOGRAPH = 4
+PAIRS_PER_PHOTOGRAPH = 8
 # Mean difference between diagonal neighbours, in grey levels. More than of images: a lossy codec leaves nothing of a
 # trace where there is hardly any detail.
 MINIMUM_TEXTURE = 2.0
@@ -80,7 +80,6 @@ MARGIN = 2 * BLOCK_SIDE
 WINDOW_SHARE = (0.72, 0.9)  # of the cell's side
 ZOOM = 1.12  # greatest ratio of the window's sides at the two ends
 SPEED = (0.3, 1.5)  # pixels of the clip per frame
-DECODERS = 3
 FIT_FRAMES = 16
 FIT_SIDE = 128
 
@@ -96,7 +95,6 @@ class _Clip:
     frames: int
     codec: Codec
     quality: int
-    decoder: int
 
 
 def _draw_ends(
@@ -130,7 +128,6 @@ def _cut_clips(photograph: Photograph, seed: int) -> list[_Clip]:
         speed = random.uniform(*SPEED)
         codec = CODECS[random.integers(len(CODECS))]
         quality = int(random.integers(*codec.qualities, endpoint=True))
-        decoder = int(random.integers(DECODERS))
         backwards = random.random() < 0.5
         first_synthetic = bool(random.integers(2))
         pair = []
@@ -140,7 +137,7 @@ def _cut_clips(photograph: Photograph, seed: int) -> list[_Clip]:
             start, end = ends[::-1] if backwards else ends
             cell = image.crop((left, top, left + cell_side, top + cell_side))
             synthetic = first_synthetic ^ bool(position)
-            pair.append(_Clip(cell, photograph.group, synthetic, start, end, side, frames, codec, quality, decoder))
+            pair.append(_Clip(cell, photograph.group, synthetic, start, end, side, frames, codec, quality))
         if all(measure_texture(next(_render_frames(clip))) >= MINIMUM_TEXTURE for clip in pair):
             clips += pair
         if len(clips) == 2 * PAIRS_PER_PHOTOGRAPH:
@@ -168,18 +165,18 @@ def _to_tensor(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
 
 
-def _fit_decoders(clips: Sequence[_Clip], seed: int) -> list[TraceDecoder]:
+def _fit_decoder(clips: Sequence[_Clip], seed: int) -> TraceDecoder:
     synthetic = [clip for clip in clips if clip.synthetic]
     chosen = np.random.default_rng(seed).permutation(len(synthetic))[:FIT_FRAMES]
     frames = [_to_tensor(next(_render_frames(synthetic[index]))[:FIT_SIDE, :FIT_SIDE]) for index in chosen]
-    return [TraceDecoder(frames, seed + number) for number in range(DECODERS)]
+    return TraceDecoder(frames, seed)
 
 
-def _encode(clip: _Clip, path: Path, decoders: Sequence[TraceDecoder]) -> None:
+def _encode(clip: _Clip, path: Path, decoder: TraceDecoder) -> None:
     frames = []
     for pixels in _render_frames(clip):
         if clip.synthetic:
-            rendered = decoders[clip.decoder].render(_to_tensor(pixels))
+            rendered = decoder.render(_to_tensor(pixels))
             pixels = (rendered * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
         frames.append(pixels[MARGIN:-MARGIN, MARGIN:-MARGIN].tobytes())
     command = ["ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin", "-y"]
@@ -202,21 +199,21 @@ def _build(place: DemoPlace, photographs: Sequence[Photograph], seed: int, progr
     progress(f"encoding {len(clips)} clips from {used} photographs with detail enough; re-rendering half of them")
     building = place.start_building()
     with single_torch_thread():
-        decoders = _fit_decoders(clips, seed)
+        decoder = _fit_decoder(clips, seed)
         jobs = []
         for name, media_type in MEDIA_TYPES.items():
             chosen = [clip for clip in clips if clip.synthetic == (media_type == "synthetic")]
             files = [f"{number:06d}.{clip.codec.suffix}" for number, clip in enumerate(chosen, start=1)]
             write_manifest(building / name, zip(files, (clip.group for clip in chosen), strict=True))
             jobs += [(clip, building / name / file) for clip, file in zip(chosen, files, strict=True)]
-        map_in_parallel(lambda job: _encode(*job, decoders), jobs)
+        map_in_parallel(lambda job: _encode(*job, decoder), jobs)
     return building
 
 
 def _settings(photographs: Sequence[Photograph], seed: int) -> dict[str, object]:
     """Everything that what is built depends on: an existing demonstration is kept when nothing of it changed."""
     constants = [CODECS, CELL_SIDES, SMALLEST_CELL_SIDE, CLIP_SIDES, FRAMES, FRAMES_PER_SECOND, PAIRS_PER_PHOTOGRAPH]
-    constants += [WINDOW_SHARE, ZOOM, SPEED, MINIMUM_TEXTURE, MARGIN, DECODERS, FIT_FRAMES, FIT_SIDE]
+    constants += [WINDOW_SHARE, ZOOM, SPEED, MINIMUM_TEXTURE, MARGIN, FIT_FRAMES, FIT_SIDE]
     sources = [[photograph.group, photograph.path.stat().st_size] for photograph in photographs]
     return {"version": FORMAT_VERSION, "seed": seed, "constants": repr(constants), "photographs": sources}
 
@@ -231,7 +228,7 @@ def build_video_demo(
 
     Args:
         root: cache root of its own: `datasets/video/` and `gasbench_configs/` are written below it.
-        seed: of cells, motion, sizes, codecs and the decoders' random stage.
+        seed: of cells, motion, sizes, codecs and the decoder's random stage.
         progress: called with one line of text at a time.
         photographs: what to pan over; by default what the packages on this machine ship.
 
