@@ -102,6 +102,8 @@ def main() -> None:
         f"{len(os.sched_getaffinity(0))} cores, {len(samples)} recordings, batch {batch_size}, no augmentation, "
         f"{rounds} rounds, {media}"
     )
+    # librosa imports its compiler at the first call: here, where all workers inherit it, and not in each of them.
+    librosa.resample(np.zeros(441, np.float32), orig_sr=44100, target_sr=SAMPLE_RATE)
     compare_outputs(samples, batch_size)
     for suffix in (None, ".wav"):
         chosen = [sample for sample in samples if suffix is None or sample[0].suffix == suffix]
