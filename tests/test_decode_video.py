@@ -170,6 +170,14 @@ def test_a_folder_is_a_clip_in_the_order_of_its_numbers(tmp_path):
     np.testing.assert_array_equal(decode_video(tmp_path, 4, "rate", 1.0), frames[:4])
 
 
+def test_hidden_companions_of_frames_are_no_frames(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (2, 20, 30, 3), np.uint8)
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"{number}.png")
+        (tmp_path / f"._{number}.png").write_bytes(b"\x00\x05\x16\x07 what some systems leave")
+    np.testing.assert_array_equal(decode_video(tmp_path, 3), frames[[0, 1, 1]])
+
+
 @pytest.mark.parametrize("extension", ["jpg", "png", "webp", "bmp"])
 @pytest.mark.parametrize("orientation", [None, 1, 2, 3, 4, 5, 6, 7, 8])
 def test_frames_are_read_as_opencv_reads_them(tmp_path, extension, orientation):
