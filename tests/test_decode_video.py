@@ -216,3 +216,21 @@ def test_folders_that_are_no_clips(tmp_path):
     )
     (tmp_path / "2.png").write_bytes(b"no image")
     assert refusal(tmp_path) == f"{tmp_path / '2.png'}: not a known image format: plain text"
+
+
+def test_an_interruption_while_decoding_is_a_keyboard_interrupt(tmp_path):
+    """Whenever it comes: NumPy, first needed for the result, would not survive it in its import."""
+    path = tmp_path / "clip.mkv"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=1280x720", "-frames:v", 100, "-c:v", "mpeg4", path)
+    code = """
+import os, signal, sys, threading, time
+import dfresearch_rs
+try:
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    dfresearch_rs.decode_video(sys.argv[1], 100)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    finished = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=100)
+    assert finished.stdout == "interrupted\n", finished.stderr
