@@ -204,6 +204,10 @@ def test_a_bad_entry_is_named(waveform, bad, message):
         (lambda waveform: mp3_compress(waveform, -5), "mp3_compress: kilobits_per_second 0 is not between"),
         (lambda waveform: opus_compress(waveform, 32, 44100), "opus_compress: there is no sampling rate of 44100 Hz"),
         (lambda waveform: reverberation(waveform, 9), "reverberation: rt60_seconds 9"),
+        (
+            lambda waveform: reverberation(waveform, 5, sample_rate=2**32 - 1),
+            "reverberation: a sampling rate of 4294967295",
+        ),
     ],
 )
 def test_a_single_operation_names_what_it_refuses(waveform, call, message):
@@ -246,3 +250,12 @@ def test_a_callable_is_applied_with_a_seeded_rng_if_it_accepts_one(waveform):
 def test_a_callable_that_fails_is_named(waveform, operation, message):
     with np.errstate(all="ignore"), pytest.raises(AugmentError, match=message):
         augment(waveform, [operation])
+
+
+@pytest.mark.parametrize("compress", [mp3_compress, opus_compress])
+def test_no_loudness_ends_the_process(compress):
+    tone = np.sin(np.arange(4000) * 0.2).astype(np.float32)
+    for peak in (1e4, 1e12, 1e30):
+        result = compress(tone * np.float32(peak), 32)
+        assert np.isfinite(result).all()
+        assert np.abs(result).max() > 0.1 * peak

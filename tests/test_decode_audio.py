@@ -185,6 +185,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000)
     assert finished.stdout.splitlines() == [reason, reason, "True"], finished.stderr
 
 
+def test_an_archive_that_stands_for_gigabytes_is_refused_unread():
+    """An hour of eight channels: some MiB of compressed zeros would become 3.7 GB."""
+    bomb = archive(audio=npy_header("<f8", (8, 57_600_000)) + bytes(64))
+    assert refusal(bomb).endswith("there is more in it than the limit of 1073741824 bytes of numbers")
+
+
 def npy_header(kind, shape):
     header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header

@@ -170,6 +170,14 @@ def test_a_folder_is_a_clip_in_the_order_of_its_numbers(tmp_path):
     np.testing.assert_array_equal(decode_video(tmp_path, 4, "rate", 1.0), frames[:4])
 
 
+def test_hidden_companions_of_frames_are_no_frames(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (2, 20, 30, 3), np.uint8)
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"{number}.png")
+        (tmp_path / f"._{number}.png").write_bytes(b"\x00\x05\x16\x07 what some systems leave")
+    np.testing.assert_array_equal(decode_video(tmp_path, 3), frames[[0, 1, 1]])
+
+
 @pytest.mark.parametrize("extension", ["jpg", "png", "webp", "bmp"])
 @pytest.mark.parametrize("orientation", [None, 1, 2, 3, 4, 5, 6, 7, 8])
 def test_frames_are_read_as_opencv_reads_them(tmp_path, extension, orientation):
@@ -208,3 +216,21 @@ def test_folders_that_are_no_clips(tmp_path):
     )
     (tmp_path / "2.png").write_bytes(b"no image")
     assert refusal(tmp_path) == f"{tmp_path / '2.png'}: not a known image format: plain text"
+
+
+def test_an_interruption_while_decoding_is_a_keyboard_interrupt(tmp_path):
+    """Whenever it comes: NumPy, first needed for the result, would not survive it in its import."""
+    path = tmp_path / "clip.mkv"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=1280x720", "-frames:v", 100, "-c:v", "mpeg4", path)
+    code = """
+import os, signal, sys, threading, time
+import dfresearch_rs
+try:
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    dfresearch_rs.decode_video(sys.argv[1], 100)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    finished = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=100)
+    assert finished.stdout == "interrupted\n", finished.stderr

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from audio_files import wave_file
 from media_files import write_recording
 
 import dfresearch_rs
@@ -117,6 +118,7 @@ def test_what_cannot_be_decoded_is_named_and_left_out(samples, tmp_path):
     [
         ({"crop": "left"}, "crop"),
         ({"sample_rate": 0}, "sample_rate"),
+        ({"sample_rate": 999}, "sample_rate"),
         ({"duration_seconds": 0.0}, "duration_seconds"),
         ({"duration_seconds": float("nan")}, "duration_seconds"),
         ({"duration_seconds": 1e9}, "duration_seconds"),
@@ -125,6 +127,39 @@ def test_what_cannot_be_decoded_is_named_and_left_out(samples, tmp_path):
 def test_settings_that_mean_nothing_are_refused_by_name(samples, keywords, named):
     with pytest.raises(dfresearch_rs.ArgumentError, match=named):
         make_loader(samples, **keywords)
+
+
+def test_a_codec_without_the_sampling_rate_is_refused_before_anything_is_loaded(samples):
+    from dfresearch.audio_transforms import Mp3Compress, OpusCompress
+
+    table = {1: [Mp3Compress(kilobits_per_second=(32, 64))], 2: [OpusCompress(kilobits_per_second=(16, 32))]}
+    assert len(windows_of(make_loader(samples, sample_rate=44100, augment=(table, 1)))) == len(samples)
+    with pytest.raises(dfresearch_rs.AugmentError, match="opus_compress: there is no sampling rate of 44100 Hz"):
+        make_loader(samples, sample_rate=44100, augment=(table, 2))
+
+
+def test_a_file_that_asks_for_absurd_memory_does_not_end_the_epoch(samples, tmp_path):
+    """Its rate is prime and near 2^31: libswresample would need a filter of 17 GB."""
+    absurd = tmp_path / "absurd.wav"
+    content = bytearray(wave_file(np.zeros(2000, np.int16), 16000))
+    content[24:28] = (1_999_999_973).to_bytes(4, "little")
+    absurd.write_bytes(content)
+    loader = make_loader([samples[0], (absurd, 1), samples[1]])
+    ((inputs, _),) = list(loader)
+    assert inputs.shape[0] == 2
+    assert [path for path, _ in loader.undecodable] == [absurd]
+
+
+def test_a_recording_of_absurd_loudness_is_left_out_where_it_would_be_augmented(samples, tmp_path):
+    from dfresearch.audio_transforms import Mp3Compress
+
+    loud = tmp_path / "loud.wav"
+    loud.write_bytes(wave_file(np.full(8000, 3e38, np.float32), 16000))
+    listed = [samples[0], (loud, 1), samples[1]]
+    assert len(windows_of(make_loader(listed))) == 3
+    loader = make_loader(listed, augment=({1: [Mp3Compress(kilobits_per_second=(32, 64))]}, 1))
+    assert np.isfinite(windows_of(loader)).all()
+    assert [path for path, _ in loader.undecodable] == [loud]
 
 
 def test_a_position_of_other_windows_is_refused(samples):

@@ -139,6 +139,20 @@ def test_open_groups_of_pictures(folder, kind):
         np.testing.assert_array_equal(decode_video(path, num_frames, "uniform"), expected[indices])
 
 
+def test_a_clip_cut_out_without_its_first_key_frame(folder):
+    """The decoder leaves out pictures in the middle, so packets no longer tell the numbers of frames."""
+    options = "-x265-params log-level=error:keyint=8:bframes=4:open-gop=1"
+    whole = make_clip(folder, "hevc", "whole", frames=60, extra=options)
+    path = folder / "headless.mkv"
+    ffmpeg("-i", whole, "-c", "copy", "-bsf:v", "noise=drop='lt(n,9)'", path)
+    total = decord_count(path)
+    shown = decode_video(path, num_frames=total)
+    assert np.array_equal(shown[-1], shown[-2])
+    for num_frames in (3, 5, 8):
+        indices = np.linspace(0, total - 1, num_frames).astype(int)
+        np.testing.assert_array_equal(decode_video(path, num_frames, "uniform")[:-1], shown[indices[:-1]])
+
+
 def test_rolling_refresh_without_key_frames(folder):
     path = make_clip(folder, name="refresh", frames=40, extra="-x264-params intra-refresh=1:keyint=10:bframes=0")
     expected = sequential_frames(path)

@@ -49,10 +49,19 @@ impl<'py> FromPyObject<'_, 'py> for Source {
     }
 }
 
+/// Decodes with the interpreter released, and raises what a signal left meanwhile.
+///
+/// Without that, a Ctrl-C would strike in the first import of NumPy, which arrays do not survive.
+fn decode<T: Send>(py: Python<'_>, work: impl FnOnce() -> dfresearch_core::Result<T> + Send) -> PyResult<T> {
+    let decoded = run_detached(py, work)?;
+    py.check_signals()?;
+    Ok(decoded)
+}
+
 #[pyfunction]
 pub fn decode_image(py: Python<'_>, source: Source) -> PyResult<Bound<'_, PyArray3<u8>>> {
     let limits = ImageLimits::default();
-    let image = run_detached(py, || match &source {
+    let image = decode(py, || match &source {
         Source::Bytes(bytes) => decode_image_bytes(bytes, &limits),
         Source::Path(path) => decode_image_file(path, &limits),
     })?;
@@ -71,7 +80,7 @@ pub fn recompress_image(py: Python<'_>, source: Source) -> PyResult<Vec<u8>> {
 #[pyfunction]
 #[pyo3(signature = (source, sample_rate = 16_000))]
 pub fn decode_audio(py: Python<'_>, source: Source, sample_rate: u32) -> PyResult<Bound<'_, PyArray1<f32>>> {
-    let samples = run_detached(py, || {
+    let samples = decode(py, || {
         let mut samples = Vec::new();
         AudioDecoder::default().decode(source.media(), sample_rate, &mut samples).map(|()| samples)
     })?;
@@ -87,7 +96,7 @@ pub fn decode_video<'py>(
     sampling: &str,
     frame_rate: Option<f64>,
 ) -> PyResult<Bound<'py, PyArray4<u8>>> {
-    let frames = run_detached(py, || {
+    let frames = decode(py, || {
         let sampling = FrameSampling::parse(sampling, frame_rate)?;
         let mut frames = FrameStack::new(num_frames);
         VideoDecoder::default().decode(source.media(), num_frames, sampling, &mut |_, frame| {

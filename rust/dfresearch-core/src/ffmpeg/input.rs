@@ -217,6 +217,11 @@ impl MediaInput {
         }
     }
 
+    /// Says that there is progress where packets are taken from elsewhere than [`Self::read`].
+    pub fn note_progress(&self) {
+        self.watch.progress();
+    }
+
     /// Ends what takes too long; to be asked wherever a decoder is driven without reading packets.
     ///
     /// # Errors

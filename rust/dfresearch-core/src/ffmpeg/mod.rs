@@ -20,6 +20,7 @@ mod reader;
 mod refusal;
 
 pub use input::{MediaInput, MediaLimits, Medium};
+pub(crate) use refusal::no_memory;
 
 /// The path in an error about bytes that came from no file.
 const BYTES: &str = "<bytes>";

@@ -3,15 +3,20 @@
 use std::path::Path;
 
 use super::SamplePipeline;
-use crate::augment::audio::{AudioAugmentScratch, AudioAugmentTable, apply_audio_plan, plan_audio};
-use crate::decode::audio::{AudioDecoder, AudioLimits};
-use crate::error::{Error, Result};
+use crate::augment::audio::{
+    AudioAugmentScratch, AudioAugmentTable, AudioOperation, apply_audio_plan, plan_audio,
+};
+use crate::decode::audio::{AudioDecoder, AudioLimits, check_sample_rate};
+use crate::error::{DecodeError, Error, Result};
 use crate::ffmpeg::MediaSource;
 use crate::preprocess::AudioWindow;
 use crate::rng::RandomKey;
 
 /// Recordings of up to this many samples leave their memory to the next one (16 million: 64 MiB).
 const MAX_KEPT_SAMPLES: usize = 16 << 20;
+
+/// Full scale is 1; what is louder than this is no sound, and two operations in a row might make infinity of it.
+const LOUDEST_AUGMENTED: f32 = 1e9;
 
 /// Loads sound files as `[samples]` of native `f32`.
 pub struct AudioPipeline {
@@ -34,13 +39,28 @@ impl AudioPipeline {
     /// Cuts a window out of every recording, then augments it by a level of a table, if one is given.
     ///
     /// # Errors
-    /// [`Error::Argument`] when the table has no such level.
+    /// [`Error::Argument`] when the table has no such level, or when recordings cannot be resampled to the window's
+    /// rate; [`Error::Augment`] for an operation of the level that does not work at it.
     pub fn new(window: AudioWindow, augment: Option<(AudioAugmentTable, u32)>) -> Result<Self> {
+        check_sample_rate(window.sample_rate())?;
         if let Some((table, level)) = &augment {
-            table.operations(*level)?;
+            for operation in table.operations(*level)? {
+                if let AudioOperation::BuiltIn { kind, .. } = operation {
+                    kind.check_sample_rate(window.sample_rate())?;
+                }
+            }
         }
         Ok(Self { window, limits: AudioLimits::default(), augment })
     }
+}
+
+fn check_loudness(window: &[f32]) -> Result<(), DecodeError> {
+    let peak = window.iter().fold(0.0f32, |peak, sample| peak.max(sample.abs()));
+    if peak <= LOUDEST_AUGMENTED {
+        return Ok(());
+    }
+    let reason = format!("its samples reach {peak:e}, which is too loud to be augmented; full scale is 1");
+    Err(DecodeError::Corrupt { format: "recording", reason })
 }
 
 impl SamplePipeline for AudioPipeline {
@@ -68,6 +88,7 @@ impl SamplePipeline for AudioPipeline {
             *recording = Vec::new();
         }
         if let Some((table, level)) = &self.augment {
+            check_loudness(window).map_err(|reason| Error::decode(path, reason))?;
             let plan = plan_audio(table, *level, key)?;
             apply_audio_plan(&plan, window, self.window.sample_rate(), augment)?;
         }
@@ -85,7 +106,6 @@ impl SamplePipeline for AudioPipeline {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::augment::audio::AudioOperation;
     use crate::decode::audio::tests::float_wave;
     use crate::preprocess::AudioCrop;
 

@@ -7,7 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{BatchAllocator, EpochOrder, LoaderSettings, Quarantined, SamplePipeline, is_sample_failure};
+use super::{BatchAllocator, EpochOrder, LoaderSettings, Quarantined, SamplePipeline};
+use super::{is_sample_failure, is_undecodable};
 use crate::error::{DecodeError, Error, Result};
 use crate::modality::Label;
 use crate::rng::RandomKey;
@@ -357,7 +358,7 @@ impl<A: BatchAllocator> Shared<A> {
         let is_finished = batch.unfinished == 0;
         if let Err((error, index, path)) = result {
             if is_sample_failure(&error) {
-                let is_undecodable = matches!(error, Error::Decode { .. });
+                let is_undecodable = is_undecodable(&error);
                 let reason = error.reason();
                 batch.failed.push((position, Quarantined { index, path, reason, is_undecodable }));
             } else {

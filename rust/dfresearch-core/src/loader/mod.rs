@@ -76,7 +76,8 @@ pub struct Quarantined {
     pub path: PathBuf,
     /// The reason, without the path.
     pub reason: String,
-    /// Whether the file was read and its content refused; a file that could not be read may come back.
+    /// Whether the file was read and its content refused; a file that could not be read may come back, and one whose
+    /// decoder hung may do better another time.
     pub is_undecodable: bool,
 }
 
@@ -138,6 +139,11 @@ impl LoaderSettings {
     }
 }
 
+/// Whether the content itself was refused, which no other run will change.
+fn is_undecodable(error: &Error) -> bool {
+    matches!(error, Error::Decode { reason, .. } if !matches!(reason, DecodeError::TimedOut { .. }))
+}
+
 /// Whether the file is to blame, so that the epoch can go on without it.
 ///
 /// Running out of file handles or memory says nothing about the file: such an error ends the epoch.
@@ -153,5 +159,23 @@ fn is_sample_failure(error: &Error) -> bool {
                 && source.kind() != std::io::ErrorKind::OutOfMemory
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_run_may_change_is_not_held_against_the_content() {
+        let path = Path::new("clip.mp4");
+        let hung = Error::decode(path, DecodeError::TimedOut { seconds: 120 });
+        assert!(is_sample_failure(&hung) && !is_undecodable(&hung));
+        let empty = Error::decode(path, DecodeError::Empty);
+        assert!(is_sample_failure(&empty) && is_undecodable(&empty));
+        let gone = Error::NotFound { path: path.into() };
+        assert!(is_sample_failure(&gone) && !is_undecodable(&gone));
+        let starved = Error::decode(path, DecodeError::OutOfMemory { bytes: 1 });
+        assert!(!is_sample_failure(&starved));
     }
 }

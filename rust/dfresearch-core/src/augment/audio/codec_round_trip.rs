@@ -77,7 +77,19 @@ impl AudioCodec {
     pub fn check_available(self) -> Result<()> {
         self.find().map(drop)
     }
+
+    /// Finds out whether waveforms of a sampling rate can be encoded.
+    ///
+    /// # Errors
+    /// [`Error::Augment`], naming the rates that the codec has.
+    pub fn check_sample_rate(self, sample_rate: u32) -> Result<()> {
+        check_rate(self, self.find()?.0, sample_rate)
+    }
 }
+
+/// The loudest waveform that an encoder gets as it is, 60 dB above full scale. LAME ends the whole process where its
+/// energies overflow.
+const LOUDEST: f32 = 1024.0;
 
 /// What is kept from one round trip to the next.
 #[derive(Default)]
@@ -95,10 +107,11 @@ impl fmt::Debug for CodecScratch {
 /// Encodes a mono waveform and decodes it again, in place: of the same length, and in time with what it was.
 ///
 /// The encoder's delay is taken out. MP3 takes the bit rate that is nearest among those it has at the sampling rate
-/// (8 to 160 kbit/s below 32 kHz).
+/// (8 to 160 kbit/s below 32 kHz). A waveform that reaches 1024 times full scale is made quieter for the encoder, by a
+/// power of two, and as loud again afterwards.
 ///
 /// # Errors
-/// [`Error::Augment`](crate::Error::Augment) for a bit rate outside of the operation's domain, a sampling rate that the
+/// [`Error::Augment`](crate::Error::Augment) for samples that are not finite, a bit rate outside of the operation's domain, a sampling rate that the
 /// codec does not have, or if FFmpeg lacks the encoder.
 pub fn codec_round_trip(
     waveform: &mut [f32],
@@ -113,12 +126,14 @@ pub fn codec_round_trip(
         return Ok(());
     }
     check_rate(codec, encoder, sample_rate)?;
+    let scale = encodable_scale(waveform).ok_or_else(|| codec.error("the waveform is not finite"))?;
     let encoder = open_encoder(codec, encoder, sample_rate, kilobits_per_second)?;
     let decoder = open_decoder(codec, decoder, &encoder)?;
     let delay = encoder_delay(&encoder);
 
     let CodecScratch { decoded, resampler } = scratch;
     decoded.clear();
+    waveform.iter_mut().for_each(|sample| *sample *= scale);
     let mut receiving = Receiving { codec, decoder, frame: frame::Audio::empty(), sample_rate, resampler };
     receiving.restart()?;
     send_all(encoder, codec, waveform, delay, |packet| receiving.decode(packet, decoded))?;
@@ -131,8 +146,16 @@ pub fn codec_round_trip(
             waveform.len()
         ))
     })?;
-    waveform.copy_from_slice(kept);
+    waveform.iter_mut().zip(kept).for_each(|(sample, kept)| *sample = kept / scale);
     Ok(())
+}
+
+/// By what a waveform is multiplied before it is encoded; none if it is not finite.
+fn encodable_scale(waveform: &[f32]) -> Option<f32> {
+    let peak = waveform.iter().fold(0.0f32, |peak, sample| peak.max(sample.abs()));
+    let is_finite = waveform.iter().fold(true, |all, sample| all & sample.is_finite());
+    let steps = (peak / LOUDEST).log2().ceil().max(0.0);
+    is_finite.then(|| 2f32.powi(-(steps as i32)))
 }
 
 fn check_rate(codec: AudioCodec, encoder: Codec, sample_rate: u32) -> Result<()> {
@@ -330,6 +353,22 @@ mod tests {
                 assert_eq!(round_trip(codec, 32, &chirp(length)).len(), length);
             }
             assert!(round_trip(codec, 32, &vec![0.0; 4000]).iter().all(|it| it.abs() < 1e-4));
+        }
+    }
+
+    #[test]
+    fn no_loudness_ends_the_process() {
+        let mut scratch = CodecScratch::default();
+        for codec in [AudioCodec::Mp3, AudioCodec::Opus] {
+            for peak in [1e4f32, 1e12, 1e30] {
+                let mut waveform: Vec<f32> = chirp(4000).iter().map(|it| it * peak).collect();
+                codec_round_trip(&mut waveform, RATE, codec, 32, &mut scratch).unwrap();
+                let loudest = waveform.iter().fold(0.0f32, |most, it| most.max(it.abs()));
+                assert!(loudest.is_finite() && loudest > 0.0, "{codec:?} at {peak}");
+            }
+            for value in [f32::NAN, f32::INFINITY] {
+                assert!(codec_round_trip(&mut [0.0, value], RATE, codec, 32, &mut scratch).is_err());
+            }
         }
     }
 

@@ -36,6 +36,20 @@ pub enum AudioOperationKind {
     OpusCompress,
 }
 
+impl AudioOperationKind {
+    /// Refuses a sampling rate at which the operation would fail.
+    ///
+    /// # Errors
+    /// [`Error::Augment`](crate::Error::Augment), naming the rates that it has.
+    pub fn check_sample_rate(self, sample_rate: u32) -> Result<()> {
+        match self {
+            Self::Mp3Compress => AudioCodec::Mp3.check_sample_rate(sample_rate),
+            Self::OpusCompress => AudioCodec::Opus.check_sample_rate(sample_rate),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl BuiltIn for AudioOperationKind {
     type Custom = dyn CustomAudioOperation;
 

@@ -3,15 +3,18 @@
 use super::AudioAugmentScratch;
 use super::convolution::convolve;
 use super::kind::AudioOperationKind;
-use crate::augment::check_parameter;
-use crate::error::Result;
+use crate::augment::{BuiltIn, check_parameter};
+use crate::error::{Error, Result};
 use crate::rng::CounterRng;
+
+/// The highest rate that recordings are resampled to; a response is as long as it is high.
+const MAX_SAMPLE_RATE: u32 = 384_000;
 
 /// Puts the waveform into a room whose sound falls by 60 dB in `rt60_seconds`; see [`impulse_response`]. What rings on
 /// after the waveform's end is cut off.
 ///
 /// # Errors
-/// [`Error::Augment`](crate::Error::Augment) for a time outside of 0.01 to 5 s.
+/// [`Error::Augment`] for a time outside of 0.01 to 5 s, or a rate above 384,000 Hz.
 pub fn reverberation(
     waveform: &mut [f32],
     sample_rate: u32,
@@ -34,7 +37,7 @@ pub fn reverberation(
 /// Direct sound and tail have the same energy, and both together 1: white noise keeps its loudness.
 ///
 /// # Errors
-/// [`Error::Augment`](crate::Error::Augment) for a time outside of 0.01 to 5 s.
+/// [`Error::Augment`] for a time outside of 0.01 to 5 s, or a rate above 384,000 Hz.
 pub fn impulse_response(
     sample_rate: u32,
     rt60_seconds: f64,
@@ -42,6 +45,10 @@ pub fn impulse_response(
     response: &mut Vec<f32>,
 ) -> Result<()> {
     check_parameter(AudioOperationKind::Reverberation, rt60_seconds)?;
+    if sample_rate > MAX_SAMPLE_RATE {
+        let reason = format!("a sampling rate of {sample_rate} Hz is above {MAX_SAMPLE_RATE} Hz");
+        return Err(Error::augment(AudioOperationKind::Reverberation.name(), reason));
+    }
     let decay_samples = rt60_seconds * f64::from(sample_rate);
     let tail = (decay_samples.round() as usize).max(1);
     response.clear();

@@ -4,7 +4,7 @@
 //! channels (the first if they are equal), and there are at most eight. Integers are full scale, as in a WAV file.
 //! `sr` is one number, the sampling rate in Hz; without it the rate is 16 kHz. Nothing is unpickled.
 
-use std::io::{Cursor, Read};
+use std::io::{Cursor, ErrorKind, Read};
 
 use ffmpeg_next::ffi::AVSampleFormat;
 use zip::ZipArchive;
@@ -29,6 +29,9 @@ const NPY_SIGNATURE: &[u8] = b"\x93NUMPY";
 
 /// The longest header that is read; NumPy's own are 128 bytes.
 const MAX_HEADER_BYTES: usize = 1 << 16;
+
+/// Larger arrays are refused before their content is read: some KiB of a compressed archive may stand for GiB.
+const MAX_ARRAY_BYTES: usize = 1 << 30;
 
 /// The most channels that have a usual layout.
 const MAX_CHANNELS: usize = 8;
@@ -88,7 +91,12 @@ fn parse(bytes: &[u8], limits: &AudioLimits) -> Result<AudioArray, DecodeError> 
         let (channels, samples, channels_first) = header.channels()?;
         limits.check_seconds(samples as f64 / f64::from(sample_rate))?;
         let format = header.sample_format()?;
-        let bytes = read_exact(content, header.bytes()?)?;
+        let length = header.bytes()?;
+        if length > MAX_ARRAY_BYTES {
+            let limit = format!("{MAX_ARRAY_BYTES} bytes of numbers");
+            return Err(DecodeError::TooLong { limit });
+        }
+        let bytes = read_exact(content, length)?;
         let bytes = header.interleave(bytes, channels, channels_first)?;
         Ok(AudioArray { format, channels, sample_rate, bytes })
     })?;
@@ -124,7 +132,10 @@ fn member<T>(
 /// Reads so many bytes; no more memory is taken than there is content for.
 fn read_exact(content: &mut dyn Read, length: usize) -> Result<Vec<u8>, DecodeError> {
     let mut bytes = Vec::new();
-    let failed = |error: std::io::Error| unusable(error.to_string());
+    let failed = |error: std::io::Error| match error.kind() {
+        ErrorKind::OutOfMemory => DecodeError::OutOfMemory { bytes: length },
+        _ => unusable(error.to_string()),
+    };
     content.take(length as u64).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() != length {
         let reason = format!("the header announces {length} bytes and {} are there", bytes.len());
@@ -263,7 +274,10 @@ impl Header {
             return Ok(bytes);
         }
         let samples = bytes.len() / width / channels;
-        let mut turned = vec![0; bytes.len()];
+        let mut turned = Vec::new();
+        let no_memory = |_| DecodeError::OutOfMemory { bytes: bytes.len() };
+        turned.try_reserve_exact(bytes.len()).map_err(no_memory)?;
+        turned.resize(bytes.len(), 0);
         for (channel, plane) in bytes.chunks_exact(samples * width).enumerate() {
             let targets = turned.chunks_exact_mut(channels * width);
             for (target, number) in targets.zip(plane.chunks_exact(width)) {

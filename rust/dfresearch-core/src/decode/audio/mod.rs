@@ -32,7 +32,7 @@ use ffmpeg_next::{Packet, decoder, ffi, frame};
 pub(crate) use resample::{Resampler, SampleLayout};
 
 use crate::error::{DecodeError, Error, Result};
-use crate::ffmpeg::{MediaInput, MediaLimits, MediaSource, Medium};
+use crate::ffmpeg::{MediaInput, MediaLimits, MediaSource, Medium, no_memory};
 use crate::media_file::read_media_file;
 
 /// The share of damaged packets from which the ffmpeg command gives up (`-max_error_rate`).
@@ -40,6 +40,9 @@ const MAX_DAMAGED_SHARE: f64 = 2.0 / 3.0;
 
 /// The sampling rates that are made; FFmpeg itself would go on to 2³¹.
 const SAMPLE_RATES: std::ops::RangeInclusive<u32> = 1_000..=384_000;
+
+/// Files of up to this size leave their memory to the next one.
+const MAX_KEPT_FILE_BYTES: usize = 64 << 20;
 
 /// How much sound is decoded at most.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -112,6 +115,9 @@ impl AudioDecoder {
         if decoded.is_err() {
             samples.clear();
         }
+        if self.file.capacity() > MAX_KEPT_FILE_BYTES {
+            self.file = Vec::new();
+        }
         decoded
     }
 
@@ -135,14 +141,14 @@ impl AudioDecoder {
         };
         let refused = |reason| Error::decode(source.path(), reason);
         self.limits.check_seconds(plain.seconds).map_err(refused)?;
-        let failed = |error| wave_failed(error, plain.data.len()).map_err(refused);
+        let failed = |error| refused(not_resampled(error, wave::FORMAT, plain.data.len()));
         let resampled = prepare(&mut self.resampler, plain.layout, sample_rate).and_then(|resampler| {
             for packet in plain.data.chunks(wave::PACKET_BYTES) {
                 resampler.convert_interleaved(packet, samples)?;
             }
             resampler.finish(samples)
         });
-        resampled.or_else(failed)?;
+        resampled.map_err(failed)?;
         check_samples(samples, wave::FORMAT, sample_rate).map_err(refused)
     }
 
@@ -155,7 +161,7 @@ impl AudioDecoder {
         let refused = |reason| Error::decode(source.path(), reason);
         let array = array::read(source, &self.limits, &mut self.file)?;
         let layout = SampleLayout::interleaved(array.format, array.channels, array.sample_rate);
-        let failed = |error| refused(array::unusable(format!("it cannot be resampled: {error}")));
+        let failed = |error| refused(not_resampled(error, array::FORMAT, array.bytes.len()));
         let resampler = prepare(&mut self.resampler, layout, sample_rate).map_err(failed)?;
         // In pieces, so that no length overflows libswresample's.
         for piece in array.bytes.chunks(array.bytes_per_sample() << 16) {
@@ -310,11 +316,11 @@ impl Reading<'_> {
     }
 }
 
-/// Why the samples of a WAV file could not be resampled.
-fn wave_failed(error: FfmpegError, bytes: usize) -> Result<(), DecodeError> {
+/// Why samples, so many bytes of them, could not be resampled.
+fn not_resampled(error: FfmpegError, format: &'static str, bytes: usize) -> DecodeError {
     match error {
-        FfmpegError::Other { errno: ENOMEM } => Err(DecodeError::OutOfMemory { bytes }),
-        other => Err(DecodeError::Corrupt { format: wave::FORMAT, reason: other.to_string() }),
+        FfmpegError::Other { errno: ENOMEM } => no_memory(format, bytes),
+        other => DecodeError::Corrupt { format, reason: format!("it cannot be resampled: {other}") },
     }
 }
 
@@ -359,7 +365,11 @@ fn announced_seconds(input: &MediaInput, source: MediaSource<'_>) -> Result<Opti
     Ok(Some(announced.min(possible)))
 }
 
-fn check_sample_rate(sample_rate: u32) -> Result<()> {
+/// Refuses a rate that is not made.
+///
+/// # Errors
+/// [`Error::Argument`].
+pub(crate) fn check_sample_rate(sample_rate: u32) -> Result<()> {
     if SAMPLE_RATES.contains(&sample_rate) && c_int::try_from(sample_rate).is_ok() {
         return Ok(());
     }

@@ -75,7 +75,9 @@ fn frame_files(folder: &Path) -> Result<Vec<PathBuf>> {
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let extension = path.extension().map(|it| it.to_string_lossy().to_lowercase());
-        if extension.is_some_and(|it| IMAGE_EXTENSIONS.contains(&it.as_str())) {
+        // Some systems leave a hidden companion beside every file (`._0001.png`).
+        let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if !is_hidden && extension.is_some_and(|it| IMAGE_EXTENSIONS.contains(&it.as_str())) {
             frames.push((frame_number(&path), path));
         }
     }

@@ -33,8 +33,11 @@ impl PacketFeed<'_> {
     pub fn read(&mut self, packet: &mut Packet) -> Result<bool> {
         match self {
             Self::File(input) => input.read(packet),
-            // A clone refers to the same bytes.
-            Self::Kept(_, packets) => Ok(packets.next().map(|next| *packet = next.clone()).is_some()),
+            Self::Kept(input, packets) => {
+                input.note_progress();
+                // A clone refers to the same bytes.
+                Ok(packets.next().map(|next| *packet = next.clone()).is_some())
+            }
         }
     }
 }
@@ -88,6 +91,8 @@ impl PacketIndex {
             _ => Vec::new(),
         };
         let clean_starts = if time_stamps.is_empty() { Vec::new() } else { clean_starts(&entries) };
+        // A clip that was cut out in the middle begins with packets of which the decoder makes no frames.
+        let time_stamps = if clean_starts.first() == Some(&0) { time_stamps } else { Vec::new() };
         Ok(Self { input, packets, kept, time_stamps, clean_starts })
     }
 
@@ -179,7 +184,12 @@ pub fn is_intra_only(codec: codec::Id) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::process::Command;
+    use std::thread::sleep;
+    use std::time::Duration;
+
     use super::*;
 
     fn entries(stamps: &[(i64, bool)]) -> Vec<Entry> {
@@ -194,6 +204,23 @@ mod tests {
         let entries = entries(&[&order[..], &closed[..]].concat());
         assert_eq!(clean_starts(&entries), [0, 7]);
         assert_eq!(in_display_order(&entries), (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn kept_packets_are_progress() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clip.mp4");
+        let arguments = "-nostdin -v error -f lavfi -i testsrc=size=64x48:rate=10:duration=1 -c:v mpeg4";
+        let made = Command::new("ffmpeg").args(arguments.split(' ')).arg(&path).status().unwrap();
+        assert!(made.success());
+        let limits = MediaLimits { patience: Duration::from_secs(2), ..MediaLimits::default() };
+        let source = MediaSource::Path(&path);
+        let index = PacketIndex::read(MediaInput::open(source, Medium::Video, limits).unwrap()).unwrap();
+        let mut feed = index.feed(source, limits).unwrap();
+        sleep(limits.patience + Duration::from_millis(1));
+        assert!(feed.input().check_watch().is_err());
+        assert!(feed.read(&mut Packet::empty()).unwrap());
+        assert!(feed.input().check_watch().is_ok());
     }
 
     #[test]

@@ -99,7 +99,8 @@ impl VideoDecoder {
     /// # Errors
     /// [`Error::Argument`] for a number of frames that is not from 1 to [`MAX_FRAMES`]; [`Error::NotFound`] and
     /// [`Error::Io`] for what cannot be read; [`Error::Decode`] for what is no video, has no frames, is over the
-    /// limits, or is damaged anywhere up to the last frame that is wanted; and whatever `sink` returns.
+    /// limits, or is damaged anywhere up to the last frame that is wanted (where [`FrameSampling::Uniform`] leaves
+    /// frames out, in what it decodes); and whatever `sink` returns.
     pub fn decode(
         &mut self,
         source: MediaSource<'_>,
