@@ -114,3 +114,23 @@ def test_two_logs_of_one_second_have_names_of_their_own(tmp_path):
         paths = list(pool.map(lambda number: new_log(tmp_path / "runs", "full_audio"), range(24)))
     assert len(set(paths)) == 24
     assert all(path.is_file() and path.name.startswith("full_audio_") and path.suffix == ".log" for path in paths)
+
+
+def test_a_full_disk_costs_the_log_and_not_the_training(tmp_path):
+    # Every write to this device fails as on a full disk.
+    (tmp_path / "a.log").symlink_to("/dev/full")
+    process = run(
+        tmp_path,
+        """
+        import time
+        for number in range(2000):
+            print("line", number, flush=True)
+        time.sleep(0.5)
+        print("the end of the training", flush=True)
+        """,
+    )
+    assert process.returncode == 0
+    lines = process.stdout.splitlines()
+    assert lines[:2] == ["before", "line 0"]
+    assert lines[-3:] == ["line 1999", "the end of the training", "after"]
+    assert process.stderr == "warning: the log is not complete: a.log: No space left on device\n"

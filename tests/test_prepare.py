@@ -241,3 +241,12 @@ def test_demonstration_data_that_cannot_be_built_is_one_line(monkeypatch, capsys
 def test_commands_exclude_each_other():
     with pytest.raises(SystemExit):
         prepare.parse_arguments(["--demo", "--verify"])
+
+
+def test_a_cache_that_is_a_file_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "cache").write_text("no folder")
+    monkeypatch.setattr(data, "CACHE_DIR", tmp_path / "cache")
+    assert run_to_exit_code(lambda: prepare.run(prepare.parse_arguments(["--verify"]))) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path}/cache/")
+    assert "Not a directory" in error

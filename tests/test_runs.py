@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from dfresearch import results
 from dfresearch.experiment import runs, start_run, wandb_mirror
 
 ROOT = Path(__file__).parents[1]
@@ -155,6 +156,14 @@ def test_the_environment_moves_the_records(monkeypatch, variables, folder):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert start_run("image", "a.py", {}).path.parent == Path(folder)
+
+
+@pytest.mark.parametrize("variable", ["DFRESEARCH_RESULTS", "DFRESEARCH_RUNS"])
+def test_a_tilde_that_no_shell_expanded_is_the_home_folder(tmp_path, monkeypatch, variable):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(variable, "~/elsewhere")
+    assert results.runs_directory().is_relative_to(tmp_path / "elsewhere")
+    assert results.checkpoint_directory("image").is_relative_to(tmp_path) is (variable == "DFRESEARCH_RESULTS")
 
 
 def test_secrets_of_the_environment_are_blotted_out(monkeypatch):

@@ -154,9 +154,9 @@ def test_a_dry_run_runs_every_stage_and_keeps_nothing(workplace, monkeypatch, ca
     assert list(workplace.iterdir()) == []
 
 
-def dry_run_settings(device="cpu", **changes):
+def dry_run_settings(device="cpu", modality="image", **changes):
     changed = settings(**{"dry_run": True, "batch_size": 32, "max_per_class": 5000} | changes)
-    training_script.shrink_to_dry_run("image", changed, torch.device(device))
+    training_script.shrink_to_dry_run(modality, changed, torch.device(device))
     return changed.batch_size, changed.max_per_class
 
 
@@ -164,6 +164,10 @@ def test_a_dry_run_is_small_and_smaller_on_a_cpu(workplace, monkeypatch):
     assert dry_run_settings("cuda") == (32, 64)
     assert dry_run_settings() == (2, 16)
     assert dry_run_settings(batch_size=1) == (1, 16)
+    monkeypatch.setattr(training_script, "_holds_both_classes", lambda *listing: True)
+    assert dry_run_settings(modality="audio") == (2, 16)
+    assert dry_run_settings(modality="video") == (1, 16)
+    assert dry_run_settings("cuda", modality="video") == (32, 64)
     for device in ("cpu", "cuda"):
         assert dry_run_settings(device, max_per_class=9)[1] == 9
     monkeypatch.setattr(training_script, "_holds_both_classes", lambda *listing: listing[-1] > 20)

@@ -1,5 +1,6 @@
 """What the training scripts share: budget, schedule, seeds, checks, progress, summary, exit codes."""
 
+import errno
 import math
 import random
 
@@ -287,6 +288,8 @@ def test_a_run_that_ends_well_exits_with_zero(capsys):
         (training.TrainingError("the loss is nan"), 1, "error: the loss is nan\n"),
         (ArgumentError("mode: no such mode"), 1, "error: mode: no such mode\n"),
         (torch.OutOfMemoryError("CUDA out of memory.\nmore"), 1, "lower --batch-size (CUDA out of memory.)"),
+        (OSError(errno.ENOSPC, "No space left", "a/file"), 1, "error: a/file: No space left\n"),
+        (OSError(errno.EROFS, "Read-only file system"), 1, "error: Read-only file system\n"),
     ],
 )
 def test_expected_errors_are_one_line_and_an_exit_code(capsys, error, exit_code, message):
@@ -299,9 +302,12 @@ def test_expected_errors_are_one_line_and_an_exit_code(capsys, error, exit_code,
     assert captured.out == ""
 
 
-def test_defects_keep_their_traceback():
+@pytest.mark.parametrize(
+    "defect", [KeyError("a typo in the script"), FileNotFoundError(errno.ENOENT, "no", "typo.csv")]
+)
+def test_defects_keep_their_traceback(defect):
     def run():
-        raise KeyError("a typo in the script")
+        raise defect
 
-    with pytest.raises(KeyError):
+    with pytest.raises(type(defect)):
         training.run_to_exit_code(run)

@@ -23,9 +23,10 @@ def exports_directory() -> Path:
 def runs_directory() -> Path:
     """Return the folder of the records of runs and of the logs of full trainings."""
     if named := os.environ.get("DFRESEARCH_RUNS"):
-        return Path(named)
+        return Path(named).expanduser()
     return _results_directory() / "runs" if os.environ.get("DFRESEARCH_RESULTS") else Path("runs")
 
 
 def _results_directory() -> Path:
-    return Path(os.environ.get("DFRESEARCH_RESULTS") or "results")
+    # `.env` is read by no shell: a `~` there is still one.
+    return Path(os.environ.get("DFRESEARCH_RESULTS") or "results").expanduser()

@@ -4,7 +4,9 @@ The scripts keep what a researcher edits (knobs, model, data, loop); this file k
 """
 
 import contextlib
+import errno
 import math
+import os
 import random
 import sys
 import tempfile
@@ -27,6 +29,10 @@ EXIT_INTERRUPTED = 130
 BYTES_PER_MEBIBYTE = 2**20
 # NumPy takes no larger seed, and every generator gets the same one.
 MAX_SEED = 2**32 - 1
+# What the system says of disks and rights, which no edit of a script mends: no space, no quota, no right, no folder.
+MACHINE_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR}
+)
 # How many parameters a message names before it only counts them.
 NAMED_PARAMETERS = 3
 
@@ -370,8 +376,8 @@ def print_summary(values: Mapping[str, object]) -> Mapping[str, object]:
 def run_to_exit_code(run: Callable[[], int | None], advice_out_of_memory: str = "lower --batch-size") -> int:
     """Call `run` and return the process's exit code: `run`'s own or 0, 1 after an error, 130 after Ctrl-C.
 
-    Errors that are no fault of the code (data, budget, memory, a loss that diverged) are one line on standard error;
-    everything else keeps its traceback, since whoever edited the script needs it.
+    Errors that are no fault of the code (data, budget, memory, disk, rights, a loss that diverged) are one line on
+    standard error; everything else keeps its traceback, since whoever edited the script needs it.
     """
     try:
         return run() or 0
@@ -384,4 +390,10 @@ def run_to_exit_code(run: Callable[[], int | None], advice_out_of_memory: str = 
         return 1
     except (TrainingError, DfresearchError, PretrainedWeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in MACHINE_ERRORS:
+            raise
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        print(f"error: {place}{error.strerror}", file=sys.stderr)
         return 1

@@ -32,6 +32,7 @@ from dfresearch.experiment import Run, start_run
 from dfresearch.models import list_models
 from dfresearch.results import checkpoint_directory
 from dfresearch.submission import CONFIG_FILE, export_model, generate_model_py
+from dfresearch_rs import SubmissionError
 
 __all__ = [
     "DRY_RUN_STEPS",
@@ -55,6 +56,8 @@ DRY_RUN_STEPS = 2
 DRY_RUN_MAX_PER_CLASS = 64
 DRY_RUN_CPU_MAX_PER_CLASS = 16
 DRY_RUN_CPU_BATCH_SIZE = 2
+# One clip is 16 pictures; two of them in a large model take more memory than many a machine has.
+DRY_RUN_CPU_CLIPS = 1
 
 
 class Settings(Protocol):
@@ -190,7 +193,8 @@ def shrink_to_dry_run(modality: str, settings: Settings, device: torch.device) -
     limit = min(settings.max_per_class or DRY_RUN_MAX_PER_CLASS, DRY_RUN_MAX_PER_CLASS)
     settings.max_per_class = limit
     if device.type == "cpu":
-        settings.batch_size = min(settings.batch_size, DRY_RUN_CPU_BATCH_SIZE)
+        most = DRY_RUN_CPU_CLIPS if modality == "video" else DRY_RUN_CPU_BATCH_SIZE
+        settings.batch_size = min(settings.batch_size, most)
         # So few samples may leave the validation split without a class.
         settings.max_per_class = min(limit, DRY_RUN_CPU_MAX_PER_CLASS)
         while settings.max_per_class < limit and not _holds_both_classes(modality, "val", settings.max_per_class):
@@ -228,7 +232,12 @@ def require_valid_config(config: Mapping[str, Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="dfresearch-config-") as folder:
         path = Path(folder) / CONFIG_FILE
         path.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
-        dfresearch_rs.read_model_config(path)
+        try:
+            dfresearch_rs.read_model_config(path)
+        except SubmissionError as error:
+            # The file is gone when the message is read; where its content comes from is what helps.
+            message = str(error).replace(str(path), "the knobs give a configuration that the competition refuses")
+            raise SubmissionError(message) from None
 
 
 def write_checkpoint(model: nn.Module, config: dict[str, Any], model_source: str, folder: Path) -> None:

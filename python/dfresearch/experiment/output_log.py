@@ -86,8 +86,30 @@ def _flush() -> None:
 
 
 def _copy(log_path: str, inputs: Sequence[int], outputs: Sequence[int]) -> None:
-    """Copy each input to its output as it comes, and whole lines of all inputs to the log."""
+    """Copy each input to its output as it comes, and whole lines of all inputs to the log.
+
+    A log that cannot be written (the disk is full) is one warning, and the copying goes on: were this process gone, the
+    next line that is printed would end the training.
+    """
     unfinished = dict.fromkeys(inputs, b"")
+    is_warned = False
+
+    def write_log(lines: bytes) -> None:
+        nonlocal is_warned
+        try:
+            while lines:
+                lines = lines[log.write(lines) :]
+        except OSError as error:
+            if not is_warned:
+                warning = f"warning: the log is not complete: {log_path}: {error.strerror}\n"
+                write_output(outputs[-1], warning.encode())
+            is_warned = True
+
+    def write_output(output: int, chunk: bytes) -> None:
+        # Who reads the output may be gone (`| head`); the log goes on.
+        with contextlib.suppress(OSError), open(output, "wb", closefd=False) as output_file:
+            output_file.write(chunk)
+
     with open(log_path, "ab", buffering=0) as log, selectors.DefaultSelector() as selector:
         for reading, output in zip(inputs, outputs, strict=True):
             selector.register(reading, selectors.EVENT_READ, output)
@@ -96,13 +118,11 @@ def _copy(log_path: str, inputs: Sequence[int], outputs: Sequence[int]) -> None:
                 chunk = os.read(key.fd, CHUNK_BYTES)
                 if not chunk:
                     selector.unregister(key.fd)
-                    log.write(unfinished.pop(key.fd))
+                    write_log(unfinished.pop(key.fd))
                     continue
-                # Who reads the output may be gone (`| head`); the log goes on.
-                with contextlib.suppress(OSError), open(key.data, "wb", closefd=False) as output_file:
-                    output_file.write(chunk)
+                write_output(key.data, chunk)
                 lines, newline, rest = (unfinished[key.fd] + chunk).rpartition(b"\n")
-                log.write(lines + newline)
+                write_log(lines + newline)
                 unfinished[key.fd] = rest
 
 
