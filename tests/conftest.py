@@ -6,6 +6,7 @@ environment variables, which subprocesses inherit.
 
 import os
 
+import cv2  # noqa: F401 -- before decord, whose zlib would be the one that OpenCV's PNG decoder finds
 import pytest
 
 # python-dotenv's own switch.

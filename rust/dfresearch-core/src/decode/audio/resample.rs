@@ -12,6 +12,8 @@ use ffmpeg_next::Error as FfmpegError;
 use ffmpeg_next::ffi;
 use ffmpeg_next::frame;
 
+use crate::ffmpeg::initialise;
+
 /// Samples that are asked for at a time once the input has ended.
 const FLUSH_SAMPLES: usize = 4096;
 
@@ -80,6 +82,8 @@ impl Resampler {
     /// FFmpeg's, for a combination that it cannot convert.
     #[allow(unsafe_code)]
     pub fn new(input: SampleLayout, output_rate: u32) -> Result<Self, FfmpegError> {
+        // Plain files come here without FFmpeg having opened them: its log must not go to stderr.
+        initialise();
         let mut resampler = Self { context: ptr::null_mut(), input, output_rate };
         let mut mono = SampleLayout::interleaved(input.format, 1, 0).channels;
         let rate = c_int::try_from(output_rate).map_err(|_| FfmpegError::InvalidData)?;
