@@ -25,12 +25,12 @@ makes it repeatable.
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 import dfresearch_rs
+from dfresearch.table_operation import TableOperation, uniform
 
 __all__ = [
     "AUDIO_AUGMENTATION_LEVELS",
@@ -91,40 +91,13 @@ def apply_random_augmentations(waveform: Waveform, level: int = 1, max_augs: int
     return dfresearch_rs.augment_audio(waveform, level, _seed(None), table, max_operations=max_augs)
 
 
-def _uniform(rng: np.random.Generator | None, low: float, high: float) -> float:
-    uniform = np.random.random() if rng is None else rng.random()
-    return low + (high - low) * uniform
-
-
 def _seed(rng: np.random.Generator | None) -> int:
-    return int(_uniform(rng, 0, _SEEDS))
+    return int(uniform(rng, 0, _SEEDS))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Operation:
-    """An entry of the table: a native operation and the range that its parameter is drawn from.
-
-    The native code reads ``operation`` and ``range``. A range the wrong way round, or outside of what the operation
-    accepts, and an operation that this machine's FFmpeg lacks the encoder for are refused right here.
-    """
-
-    operation: ClassVar[str]
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """The smallest and the largest value of the parameter."""
-        (field,) = dataclasses.fields(self)
-        return getattr(self, field.name)
-
-    def __post_init__(self) -> None:
-        try:
-            low, high = map(float, self.range)
-        except (TypeError, ValueError):
-            (field,) = dataclasses.fields(self)
-            raise dfresearch_rs.AugmentError(
-                f"augmentation {self.operation}: {field.name} is {self.range!r}; two numbers are expected, (low, high)"
-            ) from None
-        dfresearch_rs.check_audio_operation(self.operation, low, high)
+class _Operation(TableOperation):
+    check = staticmethod(dfresearch_rs.check_audio_operation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +109,7 @@ class Gain(_Operation):
 
     def __call__(self, waveform: Waveform, rng: np.random.Generator | None = None) -> Waveform:
         """Amplify by decibels drawn from the range."""
-        return gain(waveform, _uniform(rng, *self.decibels))
+        return gain(waveform, uniform(rng, *self.decibels))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +121,7 @@ class AdditiveNoise(_Operation):
 
     def __call__(self, waveform: Waveform, rng: np.random.Generator | None = None) -> Waveform:
         """Add noise at a ratio drawn from the range."""
-        return additive_noise(waveform, _uniform(rng, *self.snr_decibels), rng)
+        return additive_noise(waveform, uniform(rng, *self.snr_decibels), rng)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +133,7 @@ class LowPass(_Operation):
 
     def __call__(self, waveform: Waveform, rng: np.random.Generator | None = None) -> Waveform:
         """Filter with a cut-off drawn from the range."""
-        return low_pass(waveform, _uniform(rng, *self.cutoff_hertz))
+        return low_pass(waveform, uniform(rng, *self.cutoff_hertz))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +145,7 @@ class Reverberation(_Operation):
 
     def __call__(self, waveform: Waveform, rng: np.random.Generator | None = None) -> Waveform:
         """Let it ring for a time drawn from the range."""
-        return reverberation(waveform, _uniform(rng, *self.rt60_seconds), rng)
+        return reverberation(waveform, uniform(rng, *self.rt60_seconds), rng)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +173,7 @@ class OpusCompress(_Operation):
 
 
 def _whole(rng: np.random.Generator | None, low: int, high: int) -> int:
-    return min(high, int(_uniform(rng, low, high + 1)))
+    return min(high, int(uniform(rng, low, high + 1)))
 
 
 AUDIO_AUGMENTATION_LEVELS: dict[int, list[Callable[..., Waveform]]] = {

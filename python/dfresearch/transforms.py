@@ -22,12 +22,12 @@ Every function here takes and returns uint8 arrays ``[H, W, 3]`` and leaves its 
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 import dfresearch_rs
+from dfresearch.table_operation import TableOperation, uniform
 
 __all__ = [
     "AUGMENTATION_LEVELS",
@@ -64,12 +64,12 @@ def gaussian_blur(img: Image, sigma: float) -> Image:
 
 def gaussian_noise(img: Image, sigma: float, rng: np.random.Generator | None = None) -> Image:
     """Add a normal of standard deviation `sigma`, in grey levels, to every value."""
-    return dfresearch_rs.gaussian_noise(img, sigma, seed=int(_uniform(rng, 0, _SEEDS)))
+    return dfresearch_rs.gaussian_noise(img, sigma, seed=int(uniform(rng, 0, _SEEDS)))
 
 
 def color_shift(img: Image, magnitude: float, rng: np.random.Generator | None = None) -> Image:
     """Add to each channel an offset drawn uniformly between ``-magnitude`` and ``magnitude``."""
-    red, green, blue = (_uniform(rng, -magnitude, magnitude) for _ in range(3))
+    red, green, blue = (uniform(rng, -magnitude, magnitude) for _ in range(3))
     return dfresearch_rs.color_shift(img, (red, green, blue))
 
 
@@ -80,7 +80,7 @@ def color_contrast(img: Image, factor: float) -> Image:
 
 def random_horizontal_flip(img: Image, p: float = 0.5) -> Image:
     """Mirror left to right with probability `p`."""
-    return dfresearch_rs.horizontal_flip(img) if _uniform(None, 0, 1) < p else img
+    return dfresearch_rs.horizontal_flip(img) if uniform(None, 0, 1) < p else img
 
 
 def resize_image(img: Image, target_size: tuple[int, int]) -> Image:
@@ -90,40 +90,13 @@ def resize_image(img: Image, target_size: tuple[int, int]) -> Image:
 
 def apply_random_augmentations(img: Image, level: int = 1, max_augs: int = 2) -> Image:
     """Apply one to `max_augs` operations of ``AUGMENTATION_LEVELS[level]``, without the flip."""
-    seed = int(_uniform(None, 0, _SEEDS))
+    seed = int(uniform(None, 0, _SEEDS))
     return dfresearch_rs.augment_image(img, level, seed, AUGMENTATION_LEVELS, max_operations=max_augs, flip=False)
 
 
-def _uniform(rng: np.random.Generator | None, low: float, high: float) -> float:
-    uniform = np.random.random() if rng is None else rng.random()
-    return low + (high - low) * uniform
-
-
 @dataclasses.dataclass(frozen=True)
-class _Operation:
-    """An entry of the table: a native operation and the range that its parameter is drawn from.
-
-    The native code reads ``operation`` and ``range``. A range the wrong way round, or outside of what the operation
-    accepts, is refused right here.
-    """
-
-    operation: ClassVar[str]
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """The smallest and the largest value of the parameter."""
-        (field,) = dataclasses.fields(self)
-        return getattr(self, field.name)
-
-    def __post_init__(self) -> None:
-        try:
-            low, high = map(float, self.range)
-        except (TypeError, ValueError):
-            (field,) = dataclasses.fields(self)
-            raise dfresearch_rs.AugmentError(
-                f"augmentation {self.operation}: {field.name} is {self.range!r}; two numbers are expected, (low, high)"
-            ) from None
-        dfresearch_rs.check_operation(self.operation, low, high)
+class _Operation(TableOperation):
+    check = staticmethod(dfresearch_rs.check_operation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +109,7 @@ class JpegCompress(_Operation):
     def __call__(self, img: Image, rng: np.random.Generator | None = None) -> Image:
         """Compress by a quality drawn from the range."""
         low, high = self.quality
-        return jpeg_compress(img, min(high, int(_uniform(rng, low, high + 1))))
+        return jpeg_compress(img, min(high, int(uniform(rng, low, high + 1))))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +121,7 @@ class GaussianBlur(_Operation):
 
     def __call__(self, img: Image, rng: np.random.Generator | None = None) -> Image:
         """Blur by a sigma drawn from the range."""
-        return gaussian_blur(img, _uniform(rng, *self.sigma))
+        return gaussian_blur(img, uniform(rng, *self.sigma))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +133,7 @@ class GaussianNoise(_Operation):
 
     def __call__(self, img: Image, rng: np.random.Generator | None = None) -> Image:
         """Add noise of a sigma drawn from the range."""
-        return gaussian_noise(img, _uniform(rng, *self.sigma), rng)
+        return gaussian_noise(img, uniform(rng, *self.sigma), rng)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +145,7 @@ class ColorShift(_Operation):
 
     def __call__(self, img: Image, rng: np.random.Generator | None = None) -> Image:
         """Shift by up to a magnitude drawn from the range."""
-        return color_shift(img, _uniform(rng, *self.magnitude), rng)
+        return color_shift(img, uniform(rng, *self.magnitude), rng)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +157,7 @@ class ColorContrast(_Operation):
 
     def __call__(self, img: Image, rng: np.random.Generator | None = None) -> Image:
         """Change the contrast by a factor drawn from the range."""
-        return color_contrast(img, _uniform(rng, *self.factor))
+        return color_contrast(img, uniform(rng, *self.factor))
 
 
 AUGMENTATION_LEVELS: dict[int, list[Callable[..., Image]]] = {

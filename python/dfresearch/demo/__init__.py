@@ -2,7 +2,8 @@
 
 from dfresearch.demo.audio import MINIMUM_SENTENCES, build_audio_demo
 from dfresearch.demo.dataset import DemoReport
-from dfresearch.demo.image import MINIMUM_PHOTOGRAPHS, build_image_demo
+from dfresearch.demo.from_photographs import MINIMUM_PHOTOGRAPHS
+from dfresearch.demo.image import build_image_demo
 from dfresearch.demo.tools import ToolError
 from dfresearch.demo.video import build_video_demo
 

@@ -11,7 +11,6 @@ moves below them, as a generator's do. All clips of one photograph are one group
 """
 
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,8 @@ from PIL import Image
 from dfresearch.demo.cells import SMALLEST_CELL_SIDE, draw_cells, measure_texture
 from dfresearch.demo.dataset import DemoPlace, DemoReport, write_manifest
 from dfresearch.demo.decoder import BLOCK_SIDE, TraceDecoder
-from dfresearch.demo.image import MINIMUM_PHOTOGRAPHS
-from dfresearch.demo.photographs import Photograph, find_photographs
+from dfresearch.demo.from_photographs import build_from_photographs
+from dfresearch.demo.photographs import Photograph
 from dfresearch.demo.tools import map_in_parallel, run_tool, single_torch_thread
 
 REAL_DATASET = "demo-real-pans"
@@ -239,32 +238,4 @@ def build_video_demo(
 
     """
     place = DemoPlace(Path(root), "video", MEDIA_TYPES)
-    photographs = find_photographs() if photographs is None else list(photographs)
-    by_package = dict(Counter(photograph.package for photograph in photographs))
-    if not photographs:
-        raise ValueError("no photographs found: install the packages of photographs that `make setup` names")
-    listing = ", ".join(f"{count} from {package}" for package, count in by_package.items())
-    progress(f"{len(photographs)} photographs: {listing}")
-
-    settings = _settings(photographs, seed)
-    complete = place.is_complete(settings)
-    if complete:
-        progress(f"the demonstration data in {root} is complete: kept")
-    else:
-        place.publish(_build(place, photographs, seed, progress), settings)
-
-    report = DemoReport(
-        root=place.root,
-        sources_by_package=by_package,
-        minimum_sources=MINIMUM_PHOTOGRAPHS,
-        real_samples=place.count_samples(REAL_DATASET),
-        synthetic_samples=place.count_samples(SYNTHETIC_DATASET),
-        built=not complete,
-    )
-    progress(f"{report.real_samples} real and {report.synthetic_samples} re-rendered clips in {root}")
-    if not report.supports_accuracy:
-        progress(
-            f"fewer than {MINIMUM_PHOTOGRAPHS} photographs: too few to say anything about accuracy; "
-            "install the packages of photographs that `make setup` names"
-        )
-    return report
+    return build_from_photographs(place, "clips", _settings, _build, seed, progress, photographs)
