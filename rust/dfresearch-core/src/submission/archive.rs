@@ -107,7 +107,7 @@ pub fn stage_submission(checkpoint_folder: &Path, zip_path: &Path) -> Result<Sta
     let mut members = Vec::with_capacity(MEMBERS.len());
     let mut outcome = Ok(());
     let pending = PendingFile::write(zip_path, |file| {
-        outcome = write_members(checkpoint_folder, file, &mut members);
+        outcome = write_members(checkpoint_folder, zip_path, file, &mut members);
         Ok(())
     })?;
     outcome?;
@@ -126,19 +126,38 @@ pub fn write_submission(checkpoint_folder: &Path, zip_path: &Path) -> Result<Rep
     stage_submission(checkpoint_folder, zip_path)?.commit()
 }
 
-fn write_members(folder: &Path, file: &mut File, members: &mut Vec<Member>) -> Result<()> {
+/// Writes the archive into `file`; what the disk refuses is about `destination`.
+fn write_members(
+    folder: &Path,
+    destination: &Path,
+    file: &mut File,
+    members: &mut Vec<Member>,
+) -> Result<()> {
     // The archive's writer seeks back to a member's header when its checksum is known.
     let mut zip = ZipWriter::new(BufWriter::with_capacity(CHUNK, file));
     for name in MEMBERS {
-        members.push(write_member(&folder.join(name), name, &mut zip)?);
+        match write_member(&folder.join(name), destination, name, &mut zip) {
+            Ok(member) => members.push(member),
+            Err(error) => {
+                // Dropped, the writer would try to finish the archive once more, and complain on stderr.
+                std::mem::forget(zip);
+                return Err(error);
+            }
+        }
     }
-    let writer = zip.finish().map_err(|error| Error::io(folder, error.into()))?;
-    writer.into_inner().map_err(|error| Error::io(folder, error.into_error()))?;
+    let writer = zip.finish().map_err(|error| Error::io(destination, error.into()))?;
+    writer.into_inner().map_err(|error| Error::io(destination, error.into_error()))?;
     Ok(())
 }
 
-fn write_member(path: &Path, name: &str, zip: &mut ZipWriter<BufWriter<&mut File>>) -> Result<Member> {
+fn write_member(
+    path: &Path,
+    destination: &Path,
+    name: &str,
+    zip: &mut ZipWriter<BufWriter<&mut File>>,
+) -> Result<Member> {
     let failed = |error: io::Error| Error::io(path, error);
+    let unwritten = |error: io::Error| Error::io(destination, error);
     let mut source = File::open(path).map_err(failed)?;
     let expected = source.metadata().map_err(failed)?.len();
     let options = SimpleFileOptions::default()
@@ -147,7 +166,7 @@ fn write_member(path: &Path, name: &str, zip: &mut ZipWriter<BufWriter<&mut File
         .unix_permissions(PERMISSIONS)
         .system(System::Unix)
         .large_file(expected >= LARGE_MEMBER);
-    zip.start_file(name, options).map_err(|error| failed(error.into()))?;
+    zip.start_file(name, options).map_err(|error| unwritten(error.into()))?;
     let mut digest = Sha256::new();
     let mut buffer = vec![0; CHUNK];
     let mut size = 0;
@@ -157,7 +176,7 @@ fn write_member(path: &Path, name: &str, zip: &mut ZipWriter<BufWriter<&mut File
             break;
         }
         digest.update(&buffer[..read]);
-        zip.write_all(&buffer[..read]).map_err(failed)?;
+        zip.write_all(&buffer[..read]).map_err(unwritten)?;
         size += read as u64;
     }
     if size != expected {
@@ -250,6 +269,21 @@ mod tests {
         drop(staged);
         assert_eq!(std::fs::read(&path).unwrap(), before);
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_blamed_on_the_archive() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("image");
+        let bytes = vec![0; 4 * CHUNK];
+        let tensor =
+            TensorData { name: "a".to_owned(), dtype: "F32", shape: vec![CHUNK as u64], bytes: &bytes };
+        replace_checkpoint(&folder, CONFIG, SOURCE, &[tensor]).unwrap();
+        let mut full = File::options().write(true).open("/dev/full").unwrap();
+        let destination = Path::new("exports/a.zip");
+        let error = write_members(&folder, destination, &mut full, &mut Vec::new()).unwrap_err();
+        assert!(matches!(&error, Error::Io { path, .. } if path == destination), "{error}");
     }
 
     #[test]
