@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(names(&found), ["a.webp", "b/0.jpeg", "b/c/1.png", "z.JPG"]);
         assert_eq!(found.other_files, 3, "half.png.part, notes.txt and clip.mp4");
         let clips = find_media(folder.path(), Modality::Video).unwrap();
-        assert_eq!(names(&clips), ["clip.mp4"]);
+        assert_eq!(names(&clips), ["b", "b/c", "clip.mp4"], "folders of images are clips");
     }
 
     #[test]
