@@ -277,8 +277,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("image");
         let bytes = vec![0; 4 * CHUNK];
-        let tensor =
-            TensorData { name: "a".to_owned(), dtype: "F32", shape: vec![CHUNK as u64], bytes: &bytes };
+        let tensor = TensorData { name: "a".to_owned(), dtype: "F32", shape: vec![CHUNK], bytes: &bytes };
         replace_checkpoint(&folder, CONFIG, SOURCE, &[tensor]).unwrap();
         let mut full = File::options().write(true).open("/dev/full").unwrap();
         let destination = Path::new("exports/a.zip");
