@@ -78,6 +78,21 @@ pub enum Error {
         reason: String,
     },
 
+    /// Something could not be fetched.
+    #[error("{url}: {reason}")]
+    Fetch {
+        /// What was asked for, without credentials.
+        url: String,
+        /// What to do about it.
+        kind: FetchErrorKind,
+        /// What happened.
+        reason: String,
+    },
+
+    /// Work was ended before its time because somebody asked for it.
+    #[error("stopped")]
+    Stopped,
+
     /// A loader cannot go on.
     #[error("loader: {reason}")]
     Loader {
@@ -114,6 +129,27 @@ impl Error {
         }
     }
 
+    /// Something that could not be fetched.
+    pub fn fetch(url: impl Into<String>, kind: FetchErrorKind, reason: impl Into<String>) -> Self {
+        Self::Fetch { url: url.into(), kind, reason: reason.into() }
+    }
+
+    /// Travels through a [`std::io::Read`], to be unpacked by [`Error::from_io`].
+    pub fn into_io(self) -> std::io::Error {
+        match self {
+            Self::Io { source, .. } if source.raw_os_error().is_some() => source,
+            other => std::io::Error::other(other),
+        }
+    }
+
+    /// The error that [`Error::into_io`] packed, or the I/O error with the path that it is about.
+    pub fn from_io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        match source.downcast::<Self>() {
+            Ok(error) => error,
+            Err(source) => Self::io(path, source),
+        }
+    }
+
     /// An argument that the call does not accept.
     pub fn argument(argument: &'static str, reason: impl Into<String>) -> Self {
         Self::Argument { argument, reason: reason.into() }
@@ -123,6 +159,19 @@ impl Error {
     pub fn augment(operation: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Augment { operation: operation.into(), reason: reason.into() }
     }
+}
+
+/// What to do about something that could not be fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchErrorKind {
+    /// A person has to be let in, at the page of the repository or by a token.
+    Gated,
+    /// It is not there.
+    NotFound,
+    /// The source or the way to it fails, after all attempts: worth another try later.
+    Unavailable,
+    /// What came contradicts itself or what was promised.
+    Invalid,
 }
 
 /// Why the content of a media file was refused.

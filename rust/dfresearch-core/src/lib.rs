@@ -26,9 +26,10 @@ pub mod preprocess;
 pub mod rng;
 pub mod samples;
 pub mod split;
+pub mod stop;
 pub mod store;
 pub mod submission;
 
 pub use decode::RgbImage;
-pub use error::{DecodeError, Error, Result};
+pub use error::{DecodeError, Error, FetchErrorKind, Result};
 pub use modality::{Label, MediaType, Modality};
