@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use crate::modality::{MediaType, Modality};
 
@@ -36,6 +37,12 @@ pub struct DatasetDefinition {
     /// No files whose path contains one of these.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exclude_paths: Option<Vec<String>>,
+    /// Of an archive, only members whose path in it contains one of these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive_include_paths: Option<Vec<String>>,
+    /// Of an archive, no members whose path in it contains one of these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive_exclude_paths: Option<Vec<String>>,
     /// Parquet columns that hold media; several columns give several samples a row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_columns: Option<Vec<String>>,
@@ -63,6 +70,44 @@ pub struct DatasetDefinition {
     /// The line at which it begins, counted from one.
     #[serde(skip)]
     pub line: usize,
+}
+
+impl DatasetDefinition {
+    /// What of the definition decides which media are taken, as 64 hexadecimal digits: the SHA-256 of those fields.
+    ///
+    /// Labels, generators, categories and remarks are no part of it, and neither is the order of a list of which
+    /// any entry may match, so that media are not fetched again for their sake.
+    pub fn selection_digest(&self) -> String {
+        // A list that selects by any of its entries means the same in any order, and nothing when it is empty.
+        let any_of = |texts: &Option<Vec<String>>| {
+            let mut texts = texts.clone().unwrap_or_default();
+            texts.sort();
+            texts.dedup();
+            texts
+        };
+        let fields = serde_json::json!({
+            "source": self.source,
+            "path": self.path,
+            "source_format": self.source_format,
+            "media_per_archive": self.media_per_archive,
+            "archives_per_dataset": self.archives_per_dataset,
+            "include_paths": any_of(&self.include_paths),
+            "exclude_paths": any_of(&self.exclude_paths),
+            "archive_include_paths": any_of(&self.archive_include_paths),
+            "archive_exclude_paths": any_of(&self.archive_exclude_paths),
+            // Several columns are several samples, in this order.
+            "data_columns": self.data_columns,
+            "filter_column": self.filter_column,
+            "filter_value": self.filter_value,
+        });
+        // As text in the order above: another order would be another digest.
+        hexadecimal(&Sha256::digest(fields.to_string()))
+    }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Where a dataset is fetched from.
