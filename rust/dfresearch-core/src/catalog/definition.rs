@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::error::{Error, Result};
 use crate::modality::{MediaType, Modality};
+use crate::store::check_dataset_name;
 
 /// A dataset: what lies in it, where it comes from, and how much of it is fetched.
 ///
 /// Serialises to the fields of the definition files, without those that are not given.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DatasetDefinition {
     /// Unique within a modality; the name of the dataset's folder in the cache.
     pub name: String,
@@ -21,6 +23,7 @@ pub struct DatasetDefinition {
     /// Real, synthetic or semisynthetic: decides the label.
     pub media_type: MediaType,
     /// Where the repository lies.
+    #[serde(default)]
     pub source: Source,
     /// File format at the source, for example `parquet`; none when the files themselves must tell.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,6 +76,50 @@ pub struct DatasetDefinition {
 }
 
 impl DatasetDefinition {
+    /// A definition with the required fields only.
+    pub fn new(
+        name: impl Into<String>,
+        path: impl Into<String>,
+        modality: Modality,
+        media_type: MediaType,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            path: path.into(),
+            modality,
+            media_type,
+            source: Source::default(),
+            source_format: None,
+            media_per_archive: None,
+            archives_per_dataset: None,
+            include_paths: None,
+            exclude_paths: None,
+            archive_include_paths: None,
+            archive_exclude_paths: None,
+            data_columns: None,
+            filter_column: None,
+            filter_value: None,
+            generator_family: None,
+            generator_variant: None,
+            content_category: None,
+            notes: None,
+            file: PathBuf::new(),
+            line: 0,
+        }
+    }
+
+    /// One definition as a JSON object with the fields of the definition files.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a required field that is missing, a field of the wrong type, and a name that would leave
+    /// the cache folder.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let definition: Self =
+            serde_json::from_str(text).map_err(|error| Error::argument("definition", error.to_string()))?;
+        check_dataset_name(&definition.name)?;
+        Ok(definition)
+    }
+
     /// What of the definition decides which media are taken, as 64 hexadecimal digits: the SHA-256 of those fields.
     ///
     /// Labels, generators, categories and remarks are no part of it, and neither is the order of a list of which
@@ -111,7 +158,7 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 /// Where a dataset is fetched from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// The Hugging Face hub; definitions that name no source mean this one.
@@ -138,7 +185,7 @@ impl Source {
 }
 
 /// The value that a row must have to be taken.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum FilterValue {
     /// `true` or `false`.
