@@ -11,6 +11,9 @@ from urllib.parse import quote, urlsplit
 import httpx
 import huggingface_hub
 import pytest
+from hub import HuggingFaceHub, ModelScopeHub, Repository, faults
+from hub.huggingface import PAGE_ENTRIES
+from hub.s3 import S3Server
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -20,9 +23,6 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile, RepoFolder
-from hub import HuggingFaceHub, ModelScopeHub, Repository, faults
-from hub.huggingface import PAGE_ENTRIES
-from hub.s3 import S3Server
 
 ALICE, BOB = "hf_alice", "hf_bob"
 

@@ -2,8 +2,8 @@
 
     hub.inject(faults.reset_mid_file(after=5000, paths="*.zip", times=2))
 
-A fault acts on requests for content unless it says otherwise; `paths` and `repositories` are shell patterns, `skip` lets
-so many matching requests pass first, and `times` of None means for ever. `hits` counts what it has acted on.
+A fault acts on requests for content unless it says otherwise; `paths` and `repositories` are shell patterns, `skip`
+lets so many matching requests pass first, and `times` of None means for ever. `hits` counts what it has acted on.
 """
 
 import fnmatch

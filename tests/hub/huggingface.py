@@ -18,6 +18,7 @@ protocol to another server: the resolve address serves the same bytes of Xet-bac
 import hashlib
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from .exchange import Exchange, Record, Reply, content_reply
@@ -241,8 +242,6 @@ class HuggingFaceHub:
 
 
 def iso_time(seconds: int) -> str:
-    from datetime import UTC, datetime
-
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
@@ -276,7 +275,6 @@ def refusal(status: int, code: str | None, message: str, headers: dict[str, str]
 
 def storage_refusal(status: int, code: str, message: str) -> Reply:
     reply = Reply(status, {"Content-Type": "application/xml"})
-    reply.replace_body(
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>'.encode()
-    )
+    said = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    reply.replace_body(f'<?xml version="1.0" encoding="UTF-8"?>\n{said}'.encode())
     return reply

@@ -53,7 +53,7 @@ class Listener:
                 exchange.status = reply.status
                 listener._send(self, exchange, reply)
 
-            do_GET = do_HEAD = handle_one
+            do_GET = do_HEAD = handle_one  # noqa: N815 -- the names that the base class looks for
 
             def log_message(self, *_arguments: object) -> None:
                 pass

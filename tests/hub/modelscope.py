@@ -23,6 +23,9 @@ from .repository import Commit, Repository
 # ModelScope's cap on a page; less where a test wants pages of a small repository.
 LARGEST_PAGE = 200
 
+# What an address asks for, by what stands behind the repository's name.
+SUBJECTS = {"": "info", "revisions": "revisions", "repo/tree": "tree", "repo": "resolve"}
+
 
 class ModelScopeHub:
     """Serves repositories until it is closed; also a context manager. `url` belongs into `MODELSCOPE_ENDPOINT`."""
@@ -50,15 +53,8 @@ class ModelScopeHub:
         address = urlsplit(exchange.target)
         query = dict(parse_qsl(address.query, keep_blank_values=True))
         match address.path.split("/")[1:]:
-            case ["api", "v1", "datasets", owner, name, *what] if what in (
-                [],
-                ["revisions"],
-                ["repo", "tree"],
-                ["repo"],
-            ):
-                exchange.subject = {"": "info", "revisions": "revisions", "tree": "tree", "repo": "resolve"}[
-                    what[-1] if what else ""
-                ]
+            case ["api", "v1", "datasets", owner, name, *what] if "/".join(what) in SUBJECTS:
+                exchange.subject = SUBJECTS["/".join(what)]
                 exchange.path = query.get("FilePath", query.get("Root", "")).strip("/")
                 exchange.revision = query.get("Revision", "master")
             case ["storage", owner, name, revision, *path] if exchange.host == "storage":

@@ -8,7 +8,10 @@ from pathlib import Path, PurePosixPath
 
 # What a fresh dataset repository's .gitattributes sends to LFS, and what does not fit into git.
 LFS_EXTENSIONS = frozenset(
-    "7z arrow bin bz2 gz parquet rar tar tgz xz zip zst flac mp3 ogg wav bmp gif png tiff jpg jpeg webp mp4 webm".split()
+    (
+        *("7z", "arrow", "bin", "bz2", "gz", "parquet", "rar", "tar", "tgz", "xz", "zip", "zst"),
+        *("flac", "mp3", "ogg", "wav", "bmp", "gif", "png", "tiff", "jpg", "jpeg", "webp", "mp4", "webm"),
+    )
 )
 LFS_SIZE = 10 * 1024 * 1024
 
