@@ -26,6 +26,7 @@ pub mod media_file;
 pub mod metric;
 pub mod modality;
 mod optional_file;
+pub mod prepare;
 pub mod preprocess;
 pub mod rng;
 pub mod samples;

@@ -10,27 +10,20 @@ use crate::store::SampleOrigin;
 
 /// Reads archives in their order.
 ///
-/// What was committed tells how far an earlier run came: archives before the last one that gave something are done.
+/// What is there tells how far an earlier run came: archives before the last one that gave something are done, unless
+/// a file out of them is gone.
 pub(super) fn fetch(job: &mut Job<'_>, archives: &[ArchiveFile]) -> Result<End> {
-    let touched: HashSet<&str> = job
-        .writer
-        .committed()
-        .iter()
-        .chain(job.writer.refused().iter().map(|refused| &refused.origin))
-        .map(|origin| origin.source_file.as_str())
-        .collect();
-    let resume_at =
-        archives.iter().rposition(|archive| touched.contains(archive.entry.path.as_str())).unwrap_or(0);
+    let resume_at = archives.iter().rposition(|archive| job.has_touched(&archive.entry.path)).unwrap_or(0);
     let mut read = 0;
     for (number, archive) in archives.iter().enumerate() {
-        if job.writer.committed().len() >= job.quota.samples {
+        if job.writer.count() >= job.quota.samples {
             return Ok(End::Enough);
         }
         if job.quota.archives.is_some_and(|most| read >= most) {
             return Ok(End::Exhausted);
         }
         let path = archive.entry.path.as_str();
-        if number < resume_at {
+        if number < resume_at && !job.writer.has_gap(path) {
             if !job.failed_before.contains_key(path) {
                 read += 1;
                 continue;
@@ -45,23 +38,14 @@ pub(super) fn fetch(job: &mut Job<'_>, archives: &[ArchiveFile]) -> Result<End> 
             Err(error) => job.pass_over(path, error)?,
         }
     }
-    Ok(if job.writer.committed().len() >= job.quota.samples { End::Enough } else { End::Exhausted })
+    Ok(if job.writer.count() >= job.quota.samples { End::Enough } else { End::Exhausted })
 }
 
 fn fetch_archive(job: &mut Job<'_>, archive: &ArchiveFile) -> Result<()> {
     let path = archive.entry.path.as_str();
-    let here = |origin: &&SampleOrigin| origin.source_file == path;
-    let taken = job.writer.committed().iter().filter(here).count();
-    let known: HashSet<Origin> = job
-        .writer
-        .committed()
-        .iter()
-        .chain(job.writer.refused().iter().map(|refused| &refused.origin))
-        .filter(here)
-        .map(|origin| origin.origin.clone())
-        .collect();
-    let of_archive = job.quota.per_archive.unwrap_or(usize::MAX).saturating_sub(taken);
-    let mut left = of_archive.min(job.quota.samples - job.writer.committed().len());
+    let taken: HashSet<Origin> = job.writer.origins(path);
+    let of_archive = job.quota.per_archive.unwrap_or(usize::MAX).saturating_sub(taken.len());
+    let mut left = of_archive.min(job.quota.samples - job.writer.count());
     if left == 0 {
         return Ok(());
     }
@@ -80,7 +64,7 @@ fn fetch_archive(job: &mut Job<'_>, archive: &ArchiveFile) -> Result<()> {
             .filter(|_| is_filtered(definition)),
         include_members: definition.archive_include_paths.as_deref(),
         exclude_members: definition.archive_exclude_paths.as_deref(),
-        wanted: Some(left + known.len()),
+        wanted: Some(left + taken.len()),
         members: archive.members.as_ref(),
         limits: crate::archive::ExtractLimits::default(),
     };
@@ -88,11 +72,14 @@ fn fetch_archive(job: &mut Job<'_>, archive: &ArchiveFile) -> Result<()> {
     let mut remote = source.open(&archive.entry)?;
     let stager = job.writer.stager();
     let skipped = extract(&mut remote, archive.format, &selection, source.fetcher.stop, &mut |medium| {
-        if known.contains(&medium.origin) {
+        if taken.contains(&medium.origin) {
             return Ok(Flow::Continue);
         }
         let group = shared_row(&medium.origin).map(|row| format!("{}:{path}:{row}", definition.name));
         let origin = SampleOrigin { source_file: path.to_owned(), origin: medium.origin };
+        if job.writer.is_refused(&origin) {
+            return Ok(Flow::Continue);
+        }
         match stager.stage(medium.content)? {
             Ok(staged) => {
                 job.writer.accept(staged, origin, group)?;

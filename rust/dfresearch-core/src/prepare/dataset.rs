@@ -1,6 +1,6 @@
 //! One dataset, from its definition to committed samples.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,6 +41,8 @@ pub(super) struct Job<'a> {
     pub writer: DatasetWriter,
     /// Source files that failed in the run before this one, with the reason.
     pub failed_before: HashMap<String, String>,
+    /// Source files with media that an earlier run refused.
+    pub refused_sources: HashSet<String>,
     /// Source files that failed and were passed over, with the reason.
     pub failures: Vec<(String, String)>,
     /// What archives held that is no sample, by kind.
@@ -86,27 +88,28 @@ impl Fetcher<'_> {
             return Ok(self.outcome(position, definition, OutcomeStatus::Kept, 0, reason));
         }
         let quota = Quota::new(definition, self.options.max_samples);
-        let before = writer.state().filter(|state| self.is_same_selection(state, definition)).cloned();
-        if let Some(state) = &before {
-            writer.begin(&state.identity)?;
-            let samples = writer.committed().len();
+        let before = writer.state().filter(|state| is_same_selection(state, definition, self.options.seed)).cloned();
+        if let Some(state) = &before
+            && let Some(identity) = &state.identity
+        {
+            writer.begin(identity)?;
+            let samples = writer.count();
             if is_complete(state, samples, quota) {
                 return Ok(self.outcome(position, definition, OutcomeStatus::Ok, samples, state.reason.clone()));
             }
-            if state.is_final && !self.options.retry {
+            if state.is_final && samples == state.samples && !self.options.retry {
                 let reason = format!("{} (--retry tries again)", state.reason);
-                let status = if samples > 0 { OutcomeStatus::Partial } else { OutcomeStatus::Failed };
-                return Ok(self.outcome(position, definition, status, samples, reason));
+                return Ok(self.outcome(position, definition, partial_or_failed(samples), samples, reason));
             }
         }
         let disk_full = self.disk_full.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(reason) = disk_full {
-            let samples = before.map_or(0, |_| writer.committed().len());
+            let samples = writer.count();
             return Ok(self.outcome(position, definition, partial_or_failed(samples), samples, reason));
         }
-        self.board.set_samples(position, writer.committed().len());
+        self.board.set_samples(position, writer.count());
         self.board.set_state(position, DatasetState::Listing);
-        self.fetch_into(position, definition, quota, writer, before)
+        self.fetch_into(position, definition, quota, *writer, before)
     }
 
     fn fetch_into(
@@ -114,14 +117,13 @@ impl Fetcher<'_> {
         position: usize,
         definition: &DatasetDefinition,
         quota: Quota,
-        writer: DatasetWriter,
+        mut writer: DatasetWriter,
         before: Option<FetchState>,
     ) -> Result<DatasetOutcome> {
         let failed_before =
             before.iter().flat_map(|state| state.failures.iter().cloned()).collect::<HashMap<_, _>>();
         let meter: Arc<dyn Meter> =
             Arc::new(DatasetMeter { board: self.board.clone(), budget: self.budget.clone(), position });
-        let mut writer = writer;
         let listed = self.list(definition, before.as_ref(), &mut writer);
         let (hub, revision, listing) = match listed {
             Ok(listed) => listed,
@@ -131,13 +133,14 @@ impl Fetcher<'_> {
             source: RemoteSource { fetcher: self, definition, hub: &*hub, revision: &revision, meter: &meter },
             position,
             quota,
+            refused_sources: refused_sources(&writer),
             writer,
             failed_before,
             failures: Vec::new(),
             skipped: BTreeMap::new(),
         };
         self.board.set_state(position, DatasetState::Fetching);
-        self.board.set_samples(position, job.writer.committed().len());
+        job.show_samples();
         let end = job.read(listing);
         let Job { writer, failures, skipped, .. } = job;
         self.close(position, definition, quota, writer, end, failures, skipped)
@@ -152,10 +155,10 @@ impl Fetcher<'_> {
     ) -> Result<(Box<dyn Hub>, String, Listing)> {
         let _permit = self.permits.acquire(self.stop)?;
         let hub = hub::connect(definition.source, &self.client)?;
-        if let Some(state) = before
-            && !writer.committed().is_empty()
+        if let Some(FetchState { identity: Some(identity), .. }) = before
+            && writer.count() > 0
         {
-            let revision = state.identity.revision.clone();
+            let revision = identity.revision.clone();
             match list_files(&*hub, definition, &revision, self.options.seed) {
                 Ok(listing) => return Ok((hub, revision, listing)),
                 // History was rewritten, or a week has passed: begun anew.
@@ -165,7 +168,7 @@ impl Fetcher<'_> {
         }
         let revision = hub.resolve(&definition.path, None)?;
         let listing = list_files(&*hub, definition, &revision, self.options.seed)?;
-        writer.begin(&self.identity(definition, &revision))?;
+        writer.begin(&identity(definition, &revision, self.options.seed))?;
         Ok((hub, revision, listing))
     }
 
@@ -176,14 +179,13 @@ impl Fetcher<'_> {
         position: usize,
         definition: &DatasetDefinition,
         quota: Quota,
-        mut writer: DatasetWriter,
+        writer: DatasetWriter,
         end: Result<End>,
         failures: Vec<(String, String)>,
         skipped: BTreeMap<String, u64>,
     ) -> Result<DatasetOutcome> {
-        writer.commit()?;
-        let samples = writer.committed().len();
-        let refused = writer.refused().len();
+        let samples = writer.count();
+        let refused = writer.state().map_or(0, |state| state.refused.len());
         let stopped = matches!(end, Err(Error::Stopped));
         if let Err(error) = &end {
             self.note_disk_full(error);
@@ -214,20 +216,6 @@ impl Fetcher<'_> {
             return Err(Error::Stopped);
         }
         Ok(self.outcome(position, definition, status, samples, reason))
-    }
-
-    fn identity(&self, definition: &DatasetDefinition, revision: &str) -> FetchIdentity {
-        FetchIdentity {
-            source: definition.source.name().to_owned(),
-            path: definition.path.clone(),
-            revision: revision.to_owned(),
-            seed: self.options.seed,
-            selection: definition.selection_digest(),
-        }
-    }
-
-    fn is_same_selection(&self, state: &FetchState, definition: &DatasetDefinition) -> bool {
-        self.identity(definition, &state.identity.revision) == state.identity
     }
 
     pub fn parts_folder(&self, definition: &DatasetDefinition) -> PathBuf {
@@ -299,6 +287,11 @@ impl Job<'_> {
         if passes { Ok(()) } else { Err(error) }
     }
 
+    /// Whether a source file has given something: a sample, or a medium that was refused.
+    pub fn has_touched(&self, path: &str) -> bool {
+        self.writer.has_source(path) || self.refused_sources.contains(path)
+    }
+
     /// A source file that an earlier run has gone past.
     pub fn keep_failure(&mut self, path: &str) {
         let reason = self.failed_before.get(path).map_or("failed in an earlier run", String::as_str);
@@ -306,8 +299,13 @@ impl Job<'_> {
     }
 
     pub fn show_samples(&self) {
-        self.source.fetcher.board.set_samples(self.position, self.writer.committed().len());
+        self.source.fetcher.board.set_samples(self.position, self.writer.count());
     }
+}
+
+fn refused_sources(writer: &DatasetWriter) -> HashSet<String> {
+    let refused = writer.state().map_or(&[][..], |state| &state.refused);
+    refused.iter().map(|refused| refused.origin.source_file.clone()).collect()
 }
 
 struct DatasetMeter {
@@ -323,9 +321,25 @@ impl Meter for DatasetMeter {
     }
 }
 
+fn identity(definition: &DatasetDefinition, revision: &str, seed: u64) -> FetchIdentity {
+    FetchIdentity {
+        source: definition.source.name().to_owned(),
+        path: definition.path.clone(),
+        revision: revision.to_owned(),
+        seed,
+        selection: definition.selection_digest(),
+    }
+}
+
+/// Whether a fetch was of the same media, at any revision.
+pub(super) fn is_same_selection(state: &FetchState, definition: &DatasetDefinition, seed: u64) -> bool {
+    let fetched = state.identity.as_ref();
+    fetched.is_some_and(|fetched| identity(definition, &fetched.revision, seed) == *fetched)
+}
+
 /// Whether everything that is wanted is there. A source that has run out has no more for anybody.
-fn is_complete(state: &FetchState, samples: usize, quota: Quota) -> bool {
-    let has_run_out = samples < state.wanted;
+pub(super) fn is_complete(state: &FetchState, samples: usize, quota: Quota) -> bool {
+    let has_run_out = state.wanted.is_some_and(|wanted| samples < wanted);
     state.status == FetchStatus::Ok && samples == state.samples && (has_run_out || samples >= quota.samples)
 }
 

@@ -8,7 +8,7 @@
 //! A position is begun only when everything before it may turn out refused or missing without giving enough. So no
 //! more is fetched than is wanted, and which positions are taken does not depend on which of them came first.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io::{Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -42,28 +42,25 @@ struct State {
 
 /// Fetches media files in their order, as many as are wanted.
 pub(super) fn fetch(job: &mut Job<'_>, media: &[RemoteEntry]) -> Result<End> {
-    let known: HashSet<&str> = job
-        .writer
-        .committed()
-        .iter()
-        .chain(job.writer.refused().iter().map(|refused| &refused.origin))
-        .map(|origin| origin.source_file.as_str())
-        .collect();
-    let last_known = media.iter().rposition(|entry| known.contains(entry.path.as_str()));
+    let touched: Vec<bool> = media.iter().map(|entry| job.has_touched(&entry.path)).collect();
+    let last_touched = touched.iter().rposition(|&touched| touched);
     let mut open = Vec::new();
     for (position, entry) in media.iter().enumerate() {
         let path = entry.path.as_str();
-        if known.contains(path) {
+        if touched[position] {
             continue;
         }
         // An earlier run has gone past it.
-        if last_known.is_some_and(|last| position < last) && !job.source.fetcher.options.retry {
+        if last_touched.is_some_and(|last| position < last)
+            && !job.writer.has_gap(path)
+            && !job.source.fetcher.options.retry
+        {
             job.keep_failure(path);
             continue;
         }
         open.push(entry);
     }
-    let wanted = job.quota.samples.saturating_sub(job.writer.committed().len());
+    let wanted = job.quota.samples.saturating_sub(job.writer.count());
     if wanted == 0 {
         return Ok(End::Enough);
     }

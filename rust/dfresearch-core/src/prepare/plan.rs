@@ -14,7 +14,8 @@ use crate::hub::{self, Hub, RemoteEntry};
 use crate::modality::Modality;
 use crate::prepare::PrepareOptions;
 use crate::prepare::gasstation::{self, Week};
-use crate::store::{fetch_state, media_extensions};
+use crate::prepare::dataset::{is_complete, is_same_selection};
+use crate::store::{FetchState, holds_media, media_extensions, modality_folder};
 
 /// Formats that are looked for, in this order, when the definition names none or nothing has the named one.
 const FALLBACK_FORMATS: [&str; 3] = ["parquet", "zip", "tar"];
@@ -212,6 +213,13 @@ pub struct DatasetPlan {
     pub note: String,
 }
 
+/// What is there of a dataset before a fetch.
+enum Present {
+    Nothing,
+    Complete(usize),
+    Foreign,
+}
+
 /// Plans datasets without writing anything.
 pub(super) struct Planner<'a> {
     options: &'a PrepareOptions,
@@ -237,8 +245,16 @@ impl<'a> Planner<'a> {
             bytes: None,
             note,
         };
-        if let Some(present) = fetch_state::completed_samples(&self.options.cache_dir, definition, self.options.seed, quota.samples)? {
-            return Ok(DatasetPlan { samples: Some(present), files: Some(0), bytes: Some(0), ..plan(Planned::Complete, String::new()) });
+        match self.present(definition, quota)? {
+            Present::Nothing => {}
+            Present::Complete(samples) => {
+                let complete = plan(Planned::Complete, String::new());
+                return Ok(DatasetPlan { samples: Some(samples), files: Some(0), bytes: Some(0), ..complete });
+            }
+            Present::Foreign => {
+                let note = "filled by hand or by another program: used as it is";
+                return Ok(DatasetPlan { files: Some(0), bytes: Some(0), ..plan(Planned::Kept, note.to_owned()) });
+            }
         }
         let source = definition.source.name();
         if let Some(reason) = self.unreachable().get(source) {
@@ -254,6 +270,29 @@ impl<'a> Planner<'a> {
             }
             Err(error) => Ok(DatasetPlan { samples: Some(0), ..plan(Planned::Refused, error.to_string()) }),
         }
+    }
+
+    /// What lies in the dataset's folder, by what the fetch wrote down about it.
+    fn present(&self, definition: &DatasetDefinition, quota: Quota) -> Result<Present> {
+        let folder = modality_folder(&self.options.cache_dir, definition.modality).join(&definition.name);
+        let state = match FetchState::read(&folder) {
+            Ok(state) => state,
+            // The fetch will say so.
+            Err(Error::Definition { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(match state {
+            Some(state) if is_same_selection(&state, definition, self.options.seed) => {
+                if is_complete(&state, state.samples, quota) {
+                    Present::Complete(state.samples)
+                } else {
+                    Present::Nothing
+                }
+            }
+            Some(_) => Present::Nothing,
+            None if holds_media(&folder, definition.modality)? => Present::Foreign,
+            None => Present::Nothing,
+        })
     }
 
     fn unreachable(&self) -> std::sync::MutexGuard<'_, HashMap<&'static str, String>> {

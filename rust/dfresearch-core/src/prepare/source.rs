@@ -1,9 +1,11 @@
 //! The source files of one dataset at its pinned revision.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::archive::ByteSource;
 use crate::catalog::DatasetDefinition;
 use crate::error::{Error, Result};
 use crate::fetch::{Meter, RemoteFile};
@@ -45,9 +47,15 @@ impl<'a> RemoteSource<'a> {
 
     /// Removes what has come of a source file.
     pub fn discard(&self, remote: RemoteFile) -> Result<()> {
-        let bytes = remote.stored_bytes();
+        let bytes = remote.fetched();
         remote.remove()?;
         self.fetcher.budget.give_back(bytes);
         Ok(())
+    }
+}
+
+impl ByteSource for RemoteFile {
+    fn prefetch(&mut self, ranges: &[Range<u64>]) -> Result<()> {
+        RemoteFile::prefetch(self, ranges)
     }
 }
