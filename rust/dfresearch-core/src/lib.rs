@@ -12,6 +12,7 @@
 //! gives the loader memory to write batches into, and turns errors into exceptions.
 #![deny(unsafe_code)]
 
+pub mod archive;
 pub mod augment;
 pub mod catalog;
 pub mod decode;
