@@ -66,7 +66,8 @@ fn choose_week_at(definition: &DatasetDefinition, listing: Vec<RemoteEntry>, tod
             .collect();
         return Ok(Week { name: week.clone(), metadata, archives });
     }
-    let reason = format!("none of its {} files is a parquet file of the weeks {}", listing.len(), weeks.join(", "));
+    let reason =
+        format!("none of its {} files is a parquet file of the weeks {}", listing.len(), weeks.join(", "));
     Err(Error::fetch(&definition.path, FetchErrorKind::NotFound, reason))
 }
 
