@@ -30,6 +30,8 @@ FIELDS = {
     "archives_per_dataset": st.sampled_from([-1, 1, 7]),
     "include_paths": st.lists(WORDS, max_size=3),
     "exclude_paths": st.lists(WORDS, max_size=3),
+    "archive_include_paths": st.lists(WORDS, max_size=3),
+    "archive_exclude_paths": st.lists(WORDS, max_size=3),
     "data_columns": st.lists(text("abc_", min_size=1), min_size=1, max_size=3),
     "filter_column": text("abc_", min_size=1),
     "filter_value": st.one_of(st.booleans(), st.integers(-9, 9), st.floats(-9, 9, width=16), text("xyz", min_size=1)),

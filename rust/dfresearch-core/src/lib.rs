@@ -12,16 +12,21 @@
 //! gives the loader memory to write batches into, and turns errors into exceptions.
 #![deny(unsafe_code)]
 
+pub mod archive;
 pub mod augment;
 pub mod catalog;
 pub mod decode;
 pub mod error;
+pub mod fetch;
 pub mod ffmpeg;
+pub mod http;
+pub mod hub;
 pub mod loader;
 pub mod media_file;
 pub mod metric;
 pub mod modality;
 mod optional_file;
+pub mod prepare;
 pub mod preprocess;
 pub mod rng;
 pub mod samples;

@@ -41,6 +41,8 @@ fn definition_dict<'py>(py: Python<'py>, definition: &DatasetDefinition) -> PyRe
     given("archives_per_dataset", count(definition.archives_per_dataset)?.map(Bound::into_any))?;
     given("include_paths", texts(&definition.include_paths)?)?;
     given("exclude_paths", texts(&definition.exclude_paths)?)?;
+    given("archive_include_paths", texts(&definition.archive_include_paths)?)?;
+    given("archive_exclude_paths", texts(&definition.archive_exclude_paths)?)?;
     given("data_columns", texts(&definition.data_columns)?)?;
     given("filter_column", text(&definition.filter_column)?.map(Bound::into_any))?;
     given(

@@ -10,7 +10,9 @@
 //! When files of both upstream layouts are there, today's layout is read and the earlier file is named in a
 //! warning: the earlier one lists datasets that have been dropped since.
 
+mod changes;
 mod definition;
+pub mod upstream;
 mod yaml;
 
 use std::collections::HashMap;
@@ -20,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::modality::Modality;
 use crate::optional_file::is_there;
 
+pub use changes::{CatalogChanges, DatasetKey, Relabelled};
 pub use definition::{DatasetDefinition, FilterValue, Source};
 
 /// The definitions of one modality, and what is odd about them.
@@ -76,6 +79,14 @@ pub fn earlier_upstream_file(modality: Modality) -> String {
 /// media types and modalities, names that would leave the cache folder, and names that stand twice in one
 /// layout; [`Error::Io`] when a file that is there cannot be read, a link to nothing included.
 pub fn load_catalog(upstream_dir: &Path, own_dir: &Path, modality: Modality) -> Result<Catalog> {
+    let mut catalog = load_upstream(upstream_dir, modality)?;
+    let own = read_layout(&[own_dir.join(format!("{modality}.yaml"))], modality, &mut catalog.warnings)?;
+    catalog.replace_or_add(own);
+    Ok(catalog)
+}
+
+/// Reads the competition's definitions of a modality alone.
+fn load_upstream(upstream_dir: &Path, modality: Modality) -> Result<Catalog> {
     let mut catalog = Catalog::default();
     let mut today = Vec::new();
     for file in upstream_files(modality).map(|file| upstream_dir.join(file)) {
@@ -94,8 +105,6 @@ pub fn load_catalog(upstream_dir: &Path, own_dir: &Path, modality: Modality) -> 
         today
     };
     catalog.definitions = read_layout(&upstream, modality, &mut catalog.warnings)?;
-    let own = read_layout(&[own_dir.join(format!("{modality}.yaml"))], modality, &mut catalog.warnings)?;
-    catalog.replace_or_add(own);
     Ok(catalog)
 }
 

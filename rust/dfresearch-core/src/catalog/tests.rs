@@ -55,6 +55,8 @@ fn every_field_is_read() {
     include_paths: [train, 'a b']
     exclude_paths:
       - test
+    archive_include_paths: [/fake/]
+    archive_exclude_paths: [/thumbs/]
     data_columns: [left, right]
     filter_column: label
     filter_value: 1
@@ -80,6 +82,8 @@ fn every_field_is_read() {
         archives_per_dataset: Some(3),
         include_paths: texts(&["train", "a b"]),
         exclude_paths: texts(&["test"]),
+        archive_include_paths: texts(&["/fake/"]),
+        archive_exclude_paths: texts(&["/thumbs/"]),
         data_columns: texts(&["left", "right"]),
         filter_column: text("label"),
         filter_value: Some(FilterValue::Integer(1)),
@@ -230,4 +234,56 @@ fn a_file_that_cannot_be_read_is_not_taken_for_none() {
     let no_folder = folder(&[("configs", "a file")]);
     let error = load_catalog(&no_folder.path().join("configs"), Path::new("/nowhere"), Modality::Image);
     assert!(matches!(error, Err(Error::Io { .. })), "{error:?}");
+}
+
+#[test]
+fn the_digest_of_a_selection_is_that_of_the_fields_that_select() {
+    let base = "datasets:\n  - {name: a, path: owner/a, modality: image, media_type: real";
+    let digest = |fields: &str| {
+        let catalog = load_own(&format!("{base}{fields}}}\n")).unwrap();
+        catalog.definitions[0].selection_digest()
+    };
+    let plain = digest("");
+    assert!(plain.len() == 64 && plain.bytes().all(|byte| byte.is_ascii_hexdigit()), "{plain}");
+    for same in [
+        ", generator_family: gan, generator_variant: 2, content_category: faces, notes: seen",
+        ", source: huggingface",
+        ", include_paths: [], archive_exclude_paths: []",
+    ] {
+        assert_eq!(digest(same), plain, "{same}");
+    }
+    let relabelled =
+        load_own(&format!("{base}}}\n").replace("real", "synthetic").replace("name: a", "name: b"));
+    assert_eq!(relabelled.unwrap().definitions[0].selection_digest(), plain);
+    assert_eq!(digest(", include_paths: [a, b]"), digest(", include_paths: [b, a, b]"));
+
+    let others = [
+        ", source: modelscope",
+        ", source_format: zip",
+        ", source_format: tar",
+        ", media_per_archive: 5",
+        ", archives_per_dataset: 5",
+        ", media_per_archive: -1",
+        ", include_paths: [x]",
+        ", exclude_paths: [x]",
+        ", archive_include_paths: [x]",
+        ", archive_exclude_paths: [x]",
+        ", data_columns: [x, y]",
+        ", data_columns: [y, x]",
+        ", filter_column: x",
+        ", filter_value: 1",
+        ", filter_value: '1'",
+        ", filter_value: true",
+        ", filter_value: 1.5",
+    ];
+    let mut digests: Vec<String> = others.into_iter().map(digest).collect();
+    digests.push(plain);
+    digests.push(
+        load_own(&format!("{base}}}\n").replace("owner/a", "owner/b")).unwrap().definitions[0]
+            .selection_digest(),
+    );
+    let count = digests.len();
+    digests.sort();
+    digests.dedup();
+    assert_eq!(digests.len(), count);
 }

@@ -17,7 +17,7 @@ const SOURCE_FORMATS: [&str; 15] = [
     "frames",
 ];
 
-const FIELDS: [&str; 17] = [
+const FIELDS: [&str; 19] = [
     "name",
     "path",
     "modality",
@@ -28,6 +28,8 @@ const FIELDS: [&str; 17] = [
     "archives_per_dataset",
     "include_paths",
     "exclude_paths",
+    "archive_include_paths",
+    "archive_exclude_paths",
     "data_columns",
     "filter_column",
     "filter_value",
@@ -135,6 +137,8 @@ impl Reader<'_> {
             archives_per_dataset: self.count(entry, "archives_per_dataset")?,
             include_paths: self.texts(entry, "include_paths")?,
             exclude_paths: self.texts(entry, "exclude_paths")?,
+            archive_include_paths: self.texts(entry, "archive_include_paths")?,
+            archive_exclude_paths: self.texts(entry, "archive_exclude_paths")?,
             data_columns: self.texts(entry, "data_columns")?,
             filter_column: self.text(entry, "filter_column")?,
             filter_value: self.filter_value(entry)?,

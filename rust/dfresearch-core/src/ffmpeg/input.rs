@@ -175,6 +175,12 @@ impl MediaInput {
         self.input.stream(self.stream).map_or((0, 0), |stream| picture_size(&stream))
     }
 
+    /// How long the container says that it lasts, if it does.
+    pub fn seconds(&self) -> Option<f64> {
+        let seconds = self.input.duration() as f64 / f64::from(ffi::AV_TIME_BASE);
+        (seconds > 0.0).then_some(seconds)
+    }
+
     /// A decoder for the stream, to be opened: one thread, and no pictures over the limit.
     ///
     /// # Errors

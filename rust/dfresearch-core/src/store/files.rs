@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, DirEntry};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -35,6 +36,8 @@ pub(super) struct FoundFiles {
     pub media: Vec<FoundFile>,
     /// How many files have another extension.
     pub other_files: usize,
+    /// Every folder that was walked, as it was before its content was read.
+    pub folders: Vec<FolderState>,
 }
 
 /// A file with a media extension.
@@ -48,9 +51,34 @@ pub(super) struct FoundFile {
 
 /// By what a change of a file is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileState {
+pub(crate) struct FileState {
     pub size: u64,
     pub modified_ns: i64,
+}
+
+/// By what is noticed that a file was put into a folder, renamed or taken away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FolderState {
+    /// Name relative to the dataset's folder, which itself has none.
+    pub name: String,
+    pub modified_ns: i64,
+    /// The time that no program can set: what copies a folder with its times leaves this one.
+    pub changed_ns: i64,
+}
+
+impl FolderState {
+    /// What is never taken for unchanged.
+    fn unknown(name: &str) -> Self {
+        Self { name: name.to_owned(), modified_ns: i64::MAX, changed_ns: i64::MAX }
+    }
+
+    /// The state of a folder.
+    pub fn read(dataset_folder: &Path, name: &str) -> std::io::Result<Self> {
+        let metadata = fs::metadata(dataset_folder.join(name))?;
+        let changed_ns = metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());
+        let FileState { modified_ns, .. } = file_state(&metadata);
+        Ok(Self { name: name.to_owned(), modified_ns, changed_ns })
+    }
 }
 
 /// All media files below `folder`.
@@ -60,6 +88,9 @@ pub(super) fn find_media(folder: &Path, modality: Modality) -> Result<FoundFiles
     let mut walked = HashSet::new();
     let mut open = vec![(folder.to_path_buf(), String::new())];
     while let Some((path, prefix)) = open.pop() {
+        // Before its content: what comes in between is noticed the next time.
+        let name = prefix.trim_end_matches('/');
+        found.folders.push(FolderState::read(folder, name).unwrap_or_else(|_| FolderState::unknown(name)));
         let listing = fs::canonicalize(&path).and_then(|real| {
             if walked.insert(real) { fs::read_dir(&path)?.collect() } else { Ok(Vec::new()) }
         });
@@ -169,6 +200,11 @@ pub(super) fn media_state(path: &Path, modality: Modality) -> std::io::Result<Fi
         state.modified_ns = state.modified_ns.max(modified_ns);
     }
     Ok(state)
+}
+
+/// The state of a file that is no medium; none if it is not there.
+pub(super) fn optional_file_state(path: &Path) -> Option<FileState> {
+    fs::metadata(path).ok().map(|metadata| file_state(&metadata))
 }
 
 fn file_state(metadata: &fs::Metadata) -> FileState {

@@ -2,17 +2,24 @@
 //!
 //! ```text
 //!  files ──► walk ──► unchanged (size, mtime)? ──► index row
-//!                └──► new or changed ──► read once: hash + header ──► index row, ok or quarantined
+//!    ▲           └──► new or changed ──► read once: hash + header ──► index row, ok or quarantined
+//!    └─── DatasetWriter: what is fetched, with a manifest line for each file
 //! ```
 //!
 //! The index is derived from the files and can be deleted at any time: the next scan reads all files again.
 //! What it cannot get back is which files a decoder refused in mid-epoch; the decoder will find them again.
 
+mod dataset_lock;
+mod durable;
+mod fetch_state;
 mod files;
 mod index;
 mod lock;
 mod manifest;
+mod probe;
 mod scan;
+mod staging;
+mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -22,12 +29,18 @@ use sha2::{Digest, Sha256};
 use crate::error::{DecodeError, Error, Result};
 use crate::modality::Modality;
 
+pub use fetch_state::{
+    FETCH_STATE_FILE, FetchIdentity, FetchOutcome, FetchState, FetchStatus, RefusedMedium, SampleOrigin,
+};
 pub use files::media_extensions;
 pub use index::{FileRecord, INDEX_FILE, Index};
 pub use manifest::{MANIFEST_FILE, Manifest};
+pub use probe::{MediaProperties, probe};
 pub use scan::{DatasetScan, Progress, ScanProgress, ScannedFile, scan_dataset};
+pub use staging::{Refusal, StagedSample, Stager};
+pub use writer::{DatasetWriter, Opened};
 
-/// Reads width and height from the header of an encoded media file.
+/// Reads width and height from the header of an encoded image.
 pub type Probe<'a> = dyn Fn(&[u8]) -> Result<(usize, usize), DecodeError> + Sync + 'a;
 
 /// The SHA-256 of a file's bytes.

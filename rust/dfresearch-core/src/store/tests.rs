@@ -76,8 +76,7 @@ fn some_record() -> FileRecord {
         content: Some(ContentHash::of(b"W\x01")),
         dimensions: Some((1, 1)),
         accepted: true,
-        quarantine_reason: None,
-        group: None,
+        ..FileRecord::default()
     }
 }
 

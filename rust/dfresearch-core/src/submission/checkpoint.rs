@@ -55,13 +55,13 @@ pub fn replace_checkpoint(
 }
 
 /// A folder that goes away with everything in it, as long as it is disposable.
-struct TemporaryFolder {
-    path: PathBuf,
-    disposable: bool,
+pub(crate) struct TemporaryFolder {
+    pub path: PathBuf,
+    pub disposable: bool,
 }
 
 impl TemporaryFolder {
-    fn create(beside: &Path) -> Result<Self> {
+    pub fn create(beside: &Path) -> Result<Self> {
         let path = temporary_beside(beside);
         fs::create_dir(&path).map_err(|error| Error::io(&path, error))?;
         Ok(Self { path, disposable: true })
@@ -78,7 +78,7 @@ impl Drop for TemporaryFolder {
 }
 
 /// Puts `fresh` in the place of `folder`; what `folder` was then lies at `fresh`.
-fn swap(fresh: &Path, folder: &Path) -> Result<()> {
+pub(crate) fn swap(fresh: &Path, folder: &Path) -> Result<()> {
     if !folder.exists() {
         return fs::rename(fresh, folder).map_err(|error| Error::io(folder, error));
     }

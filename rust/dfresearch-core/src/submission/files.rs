@@ -61,7 +61,7 @@ impl Drop for PendingFile {
 }
 
 /// Writes `content` to `path`, whole or not at all.
-pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     PendingFile::write(path, |file| file.write_all(content))?.commit()
 }
 
@@ -74,12 +74,12 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
 }
 
 /// Flushes a folder, so that the names in it outlive a crash.
-pub(super) fn sync_folder(folder: &Path) -> Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| Error::io(folder, error))
 }
 
 /// The folder that a path lies in; `.` for a bare name.
-pub(super) fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -87,7 +87,7 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 }
 
 /// A hidden name beside `path` that nothing has yet.
-pub(super) fn temporary_beside(path: &Path) -> PathBuf {
+pub(crate) fn temporary_beside(path: &Path) -> PathBuf {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     loop {

@@ -9,9 +9,9 @@
 //! ```
 
 mod archive;
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod config;
-mod files;
+pub(crate) mod files;
 mod policy;
 mod weights;
 

@@ -75,18 +75,32 @@ pub fn read(source: MediaSource<'_>, limits: &AudioLimits, buffer: &mut Vec<u8>)
     parse(bytes, limits).map_err(|reason| Error::decode(source.path(), reason))
 }
 
+/// How long the arrays of an NPZ file last, by their headers; errors as in [`read`].
+pub fn seconds(source: MediaSource<'_>, limits: &AudioLimits) -> Result<f64> {
+    let mut buffer = Vec::new();
+    let bytes = match source {
+        MediaSource::Bytes(bytes) => bytes,
+        MediaSource::Path(path) => {
+            read_media_file(path, &mut buffer)?;
+            buffer.as_slice()
+        }
+    };
+    let announced = || {
+        let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| unusable(error.to_string()))?;
+        let sample_rate = sample_rate(&mut archive)?;
+        let audio = member(&mut archive, "audio", |header, _| {
+            header.sample_format()?;
+            let seconds = header.channels()?.1 as f64 / f64::from(sample_rate);
+            limits.check_seconds(seconds).map(|()| seconds)
+        })?;
+        audio.ok_or_else(|| no_audio(&archive))
+    };
+    announced().map_err(|reason| Error::decode(source.path(), reason))
+}
+
 fn parse(bytes: &[u8], limits: &AudioLimits) -> Result<AudioArray, DecodeError> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| unusable(error.to_string()))?;
-    let sample_rate = match member(&mut archive, "sr", |header, content| {
-        if header.shape.iter().product::<usize>() != 1 {
-            return Err(unusable(format!("sr has the shape {:?}; one number is expected", header.shape)));
-        }
-        read_exact(content, header.bytes()?).and_then(|bytes| header.only_number(&bytes))
-    })? {
-        Some(rate) if rate.fract() == 0.0 && (1.0..=f64::from(i32::MAX)).contains(&rate) => rate as u32,
-        Some(rate) => return Err(unusable(format!("sr is {rate}, which is no sampling rate"))),
-        None => DEFAULT_SAMPLE_RATE,
-    };
+    let sample_rate = sample_rate(&mut archive)?;
     let audio = member(&mut archive, "audio", |header, content| {
         let (channels, samples, channels_first) = header.channels()?;
         limits.check_seconds(samples as f64 / f64::from(sample_rate))?;
@@ -100,12 +114,28 @@ fn parse(bytes: &[u8], limits: &AudioLimits) -> Result<AudioArray, DecodeError> 
         let bytes = header.interleave(bytes, channels, channels_first)?;
         Ok(AudioArray { format, channels, sample_rate, bytes })
     })?;
-    audio.ok_or_else(|| {
-        let names: Vec<_> =
-            archive.file_names().flatten().map(|name| name.trim_end_matches(".npy").to_owned()).collect();
-        let found = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
-        unusable(format!("there is no array audio in it, but {found}"))
-    })
+    audio.ok_or_else(|| no_audio(&archive))
+}
+
+/// The array `sr`, or what stands for it.
+fn sample_rate(archive: &mut ZipArchive<Cursor<&[u8]>>) -> Result<u32, DecodeError> {
+    match member(archive, "sr", |header, content| {
+        if header.shape.iter().product::<usize>() != 1 {
+            return Err(unusable(format!("sr has the shape {:?}; one number is expected", header.shape)));
+        }
+        read_exact(content, header.bytes()?).and_then(|bytes| header.only_number(&bytes))
+    })? {
+        Some(rate) if rate.fract() == 0.0 && (1.0..=f64::from(i32::MAX)).contains(&rate) => Ok(rate as u32),
+        Some(rate) => Err(unusable(format!("sr is {rate}, which is no sampling rate"))),
+        None => Ok(DEFAULT_SAMPLE_RATE),
+    }
+}
+
+fn no_audio(archive: &ZipArchive<Cursor<&[u8]>>) -> DecodeError {
+    let names: Vec<_> =
+        archive.file_names().flatten().map(|name| name.trim_end_matches(".npy").to_owned()).collect();
+    let found = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    unusable(format!("there is no array audio in it, but {found}"))
 }
 
 /// Reads an array of the archive; none if it is not there.

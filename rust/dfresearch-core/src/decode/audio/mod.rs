@@ -365,6 +365,36 @@ fn announced_seconds(input: &MediaInput, source: MediaSource<'_>) -> Result<Opti
     Ok(Some(announced.min(possible)))
 }
 
+/// What the header of a sound file says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AudioHeader {
+    /// How long it lasts; none where the header does not say.
+    pub seconds: Option<f64>,
+    /// FFmpeg's name of the codec; `npz` for NumPy archives.
+    pub codec: String,
+}
+
+/// Reads the header of a sound file, told by its content.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Io`] for what cannot be read; [`Error::Decode`] for what is no sound file, or longer
+/// than [`AudioLimits`] allow.
+pub(crate) fn read_header(source: MediaSource<'_>) -> Result<AudioHeader> {
+    let limits = AudioLimits::default();
+    if first_bytes(source).is_some_and(|start| array::SIGNATURES.contains(&start)) {
+        let seconds = array::seconds(source, &limits)?;
+        return Ok(AudioHeader { seconds: Some(seconds), codec: array::FORMAT.to_lowercase() });
+    }
+    let input = MediaInput::open(source, Medium::Audio, limits.media)?;
+    let announced = announced_seconds(&input, source)?;
+    if let Some(seconds) = announced {
+        limits.check_seconds(seconds).map_err(|reason| Error::decode(source.path(), reason))?;
+    }
+    let seconds = announced.or_else(|| input.seconds());
+    let codec = input.stream()?.parameters().id().name().to_owned();
+    Ok(AudioHeader { seconds, codec })
+}
+
 /// Refuses a rate that is not made.
 ///
 /// # Errors

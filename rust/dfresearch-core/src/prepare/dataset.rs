@@ -1,0 +1,399 @@
+//! One dataset, from its definition to committed samples.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::catalog::DatasetDefinition;
+use crate::error::{Error, FetchErrorKind, Result};
+use crate::fetch::Meter;
+use crate::http::HttpClient;
+use crate::hub::{self, Hub};
+use crate::prepare::disk::{DiskBudget, is_disk_full};
+use crate::prepare::permits::Permits;
+use crate::prepare::plan::{Listing, Quota, SourceFiles, list_files};
+use crate::prepare::progress::{Board, DatasetState};
+use crate::prepare::source::{PARTS_FOLDER, RemoteSource};
+use crate::prepare::{DatasetOutcome, OutcomeStatus, PrepareOptions, archives, files, gasstation};
+use crate::stop::StopFlag;
+use crate::store::{DatasetWriter, FetchIdentity, FetchOutcome, FetchState, FetchStatus, Opened, modality_folder};
+
+/// Failed source files that a reason names before it only counts them.
+const NAMED_FAILURES: usize = 3;
+
+/// What all datasets of a run share.
+pub(super) struct Fetcher<'a> {
+    pub options: &'a PrepareOptions,
+    pub client: HttpClient,
+    pub permits: Permits,
+    pub budget: Arc<DiskBudget>,
+    pub board: Arc<Board>,
+    pub stop: &'a StopFlag,
+    /// Why nothing more can be written, once that is so.
+    pub disk_full: Mutex<Option<String>>,
+}
+
+/// A dataset whose source files are being read.
+pub(super) struct Job<'a> {
+    pub source: RemoteSource<'a>,
+    pub position: usize,
+    pub quota: Quota,
+    pub writer: DatasetWriter,
+    /// Source files that failed in the run before this one, with the reason.
+    pub failed_before: HashMap<String, String>,
+    /// Source files with media that an earlier run refused.
+    pub refused_sources: HashSet<String>,
+    /// Source files that failed and were passed over, with the reason.
+    pub failures: Vec<(String, String)>,
+    /// What archives held that is no sample, by kind.
+    pub skipped: BTreeMap<String, u64>,
+}
+
+/// Why reading came to its end.
+#[derive(Debug)]
+pub(super) enum End {
+    /// All that is wanted is there.
+    Enough,
+    /// There is no more.
+    Exhausted,
+}
+
+impl Fetcher<'_> {
+    /// # Errors
+    /// [`Error::Stopped`]; everything else stands in the outcome.
+    pub fn fetch(&self, position: usize, definition: &DatasetDefinition) -> Result<DatasetOutcome> {
+        let outcome = self.try_fetch(position, definition);
+        let outcome = match outcome {
+            Err(Error::Stopped) => return Err(Error::Stopped),
+            Err(error) => {
+                self.note_disk_full(&error);
+                self.outcome(position, definition, OutcomeStatus::Failed, 0, error.to_string())
+            }
+            Ok(outcome) => outcome,
+        };
+        self.board.finish(position, outcome.samples);
+        Ok(outcome)
+    }
+
+    fn try_fetch(&self, position: usize, definition: &DatasetDefinition) -> Result<DatasetOutcome> {
+        let mut writer = match DatasetWriter::open(&self.options.cache_dir, definition)? {
+            Opened::Writer(writer) => writer,
+            Opened::Busy { holder } => {
+                let reason = format!("another prepare is fetching it: {holder}");
+                return Ok(self.outcome(position, definition, OutcomeStatus::Busy, 0, reason));
+            }
+        };
+        if writer.is_foreign()? {
+            let reason = "filled by hand or by another program: used as it is; remove its folder to fetch it".to_owned();
+            return Ok(self.outcome(position, definition, OutcomeStatus::Kept, 0, reason));
+        }
+        let quota = Quota::new(definition, self.options.max_samples);
+        let before = writer.state().filter(|state| is_same_selection(state, definition, self.options.seed)).cloned();
+        if let Some(state) = &before
+            && let Some(identity) = &state.identity
+        {
+            writer.begin(identity)?;
+            let samples = writer.count();
+            if is_complete(state, samples, quota) {
+                return Ok(self.outcome(position, definition, OutcomeStatus::Ok, samples, state.reason.clone()));
+            }
+            if state.is_final && samples == state.samples && !self.options.retry {
+                let reason = format!("{} (--retry tries again)", state.reason);
+                return Ok(self.outcome(position, definition, partial_or_failed(samples), samples, reason));
+            }
+        }
+        let disk_full = self.disk_full.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(reason) = disk_full {
+            let samples = writer.count();
+            return Ok(self.outcome(position, definition, partial_or_failed(samples), samples, reason));
+        }
+        self.board.set_samples(position, writer.count());
+        self.board.set_state(position, DatasetState::Listing);
+        self.fetch_into(position, definition, quota, *writer, before)
+    }
+
+    fn fetch_into(
+        &self,
+        position: usize,
+        definition: &DatasetDefinition,
+        quota: Quota,
+        mut writer: DatasetWriter,
+        before: Option<FetchState>,
+    ) -> Result<DatasetOutcome> {
+        let failed_before =
+            before.iter().flat_map(|state| state.failures.iter().cloned()).collect::<HashMap<_, _>>();
+        let meter: Arc<dyn Meter> =
+            Arc::new(DatasetMeter { board: self.board.clone(), budget: self.budget.clone(), position });
+        let listed = self.list(definition, before.as_ref(), &mut writer);
+        let (hub, revision, listing) = match listed {
+            Ok(listed) => listed,
+            Err(error) => return self.close(position, definition, quota, writer, Err(error), Vec::new(), BTreeMap::new()),
+        };
+        let mut job = Job {
+            source: RemoteSource { fetcher: self, definition, hub: &*hub, revision: &revision, meter: &meter },
+            position,
+            quota,
+            refused_sources: refused_sources(&writer),
+            writer,
+            failed_before,
+            failures: Vec::new(),
+            skipped: BTreeMap::new(),
+        };
+        self.board.set_state(position, DatasetState::Fetching);
+        job.show_samples();
+        let end = job.read(listing);
+        let Job { writer, failures, skipped, .. } = job;
+        self.close(position, definition, quota, writer, end, failures, skipped)
+    }
+
+    /// Pins a revision and lists what there is. What was begun goes on at its revision, as long as the source has it.
+    fn list(
+        &self,
+        definition: &DatasetDefinition,
+        before: Option<&FetchState>,
+        writer: &mut DatasetWriter,
+    ) -> Result<(Box<dyn Hub>, String, Listing)> {
+        let _permit = self.permits.acquire(self.stop)?;
+        let hub = hub::connect(definition.source, &self.client)?;
+        if let Some(FetchState { identity: Some(identity), .. }) = before
+            && writer.count() > 0
+        {
+            let revision = identity.revision.clone();
+            match list_files(&*hub, definition, &revision, self.options.seed) {
+                Ok(listing) => return Ok((hub, revision, listing)),
+                // History was rewritten, or a week has passed: begun anew.
+                Err(Error::Fetch { kind: FetchErrorKind::NotFound, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let revision = hub.resolve(&definition.path, None)?;
+        let listing = list_files(&*hub, definition, &revision, self.options.seed)?;
+        writer.begin(&identity(definition, &revision, self.options.seed))?;
+        Ok((hub, revision, listing))
+    }
+
+    /// Commits what there is and writes down how it ended.
+    #[allow(clippy::too_many_arguments)] // The parts of a job that has ended.
+    fn close(
+        &self,
+        position: usize,
+        definition: &DatasetDefinition,
+        quota: Quota,
+        writer: DatasetWriter,
+        end: Result<End>,
+        failures: Vec<(String, String)>,
+        skipped: BTreeMap<String, u64>,
+    ) -> Result<DatasetOutcome> {
+        let samples = writer.count();
+        let refused = writer.state().map_or(0, |state| state.refused.len());
+        let stopped = matches!(end, Err(Error::Stopped));
+        if let Err(error) = &end {
+            self.note_disk_full(error);
+        }
+        let (status, is_final, reason) = judge(&end, samples, quota, &failures, refused, &skipped);
+        let outcome = FetchOutcome {
+            status: match status {
+                OutcomeStatus::Ok => FetchStatus::Ok,
+                OutcomeStatus::Gated => FetchStatus::Gated,
+                OutcomeStatus::Failed => FetchStatus::Failed,
+                OutcomeStatus::Partial | OutcomeStatus::Busy | OutcomeStatus::Kept => FetchStatus::Partial,
+            },
+            reason: reason.clone(),
+            wanted: quota.samples,
+            is_final,
+            skipped,
+            failures,
+        };
+        if matches!(end, Ok(_)) {
+            let parts = self.parts_folder(definition);
+            match std::fs::remove_dir_all(&parts) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(parts, error)),
+                _ => {}
+            }
+        }
+        writer.finish(outcome)?;
+        if stopped {
+            return Err(Error::Stopped);
+        }
+        Ok(self.outcome(position, definition, status, samples, reason))
+    }
+
+    pub fn parts_folder(&self, definition: &DatasetDefinition) -> PathBuf {
+        modality_folder(&self.options.cache_dir, definition.modality).join(&definition.name).join(PARTS_FOLDER)
+    }
+
+    fn note_disk_full(&self, error: &Error) {
+        if is_disk_full(error) {
+            let mut disk_full = self.disk_full.lock().unwrap_or_else(PoisonError::into_inner);
+            disk_full.get_or_insert_with(|| format!("not fetched: {error}"));
+        }
+    }
+
+    fn outcome(
+        &self,
+        position: usize,
+        definition: &DatasetDefinition,
+        status: OutcomeStatus,
+        samples: usize,
+        reason: String,
+    ) -> DatasetOutcome {
+        let wanted = Quota::new(definition, self.options.max_samples).samples;
+        DatasetOutcome {
+            name: definition.name.clone(),
+            status,
+            samples,
+            wanted,
+            bytes: self.board.bytes(position),
+            reason,
+        }
+    }
+}
+
+impl Job<'_> {
+    fn read(&mut self, listing: Listing) -> Result<End> {
+        match listing {
+            Listing::Files(SourceFiles::Media(media)) => files::fetch(self, &media),
+            Listing::Files(SourceFiles::Archives(archives)) => archives::fetch(self, &archives),
+            Listing::Week(week) => {
+                let mut members = gasstation::Members::new();
+                let most = self.quota.archives.unwrap_or(usize::MAX);
+                for entry in week.metadata.iter().take(most) {
+                    let _permit = self.source.permit()?;
+                    let mut remote = self.source.open(entry)?;
+                    gasstation::read_members(&mut remote, &mut members)?;
+                    self.source.discard(remote)?;
+                }
+                let (archives, missing) = week.archive_files(members);
+                let reason = "named by the metadata, but not there";
+                self.failures.extend(missing.into_iter().map(|path| (path, reason.to_owned())));
+                // The definition's number is of metadata files.
+                self.quota.archives = None;
+                archives::fetch(self, &archives)
+            }
+        }
+    }
+
+    /// Passes over a source file that will fail in every run, or has failed in the run before as well.
+    ///
+    /// # Errors
+    /// `error` itself when it ends the dataset's run.
+    pub fn pass_over(&mut self, path: &str, error: Error) -> Result<()> {
+        let passes = match &error {
+            Error::Fetch { kind: FetchErrorKind::NotFound | FetchErrorKind::Invalid, .. } => true,
+            Error::Fetch { kind: FetchErrorKind::Unavailable, .. } => self.failed_before.contains_key(path),
+            _ => false,
+        };
+        self.failures.push((path.to_owned(), error.to_string()));
+        if passes { Ok(()) } else { Err(error) }
+    }
+
+    /// Whether a source file has given something: a sample, or a medium that was refused.
+    pub fn has_touched(&self, path: &str) -> bool {
+        self.writer.has_source(path) || self.refused_sources.contains(path)
+    }
+
+    /// A source file that an earlier run has gone past.
+    pub fn keep_failure(&mut self, path: &str) {
+        let reason = self.failed_before.get(path).map_or("failed in an earlier run", String::as_str);
+        self.failures.push((path.to_owned(), reason.to_owned()));
+    }
+
+    pub fn show_samples(&self) {
+        self.source.fetcher.board.set_samples(self.position, self.writer.count());
+    }
+}
+
+fn refused_sources(writer: &DatasetWriter) -> HashSet<String> {
+    let refused = writer.state().map_or(&[][..], |state| &state.refused);
+    refused.iter().map(|refused| refused.origin.source_file.clone()).collect()
+}
+
+struct DatasetMeter {
+    board: Arc<Board>,
+    budget: Arc<DiskBudget>,
+    position: usize,
+}
+
+impl Meter for DatasetMeter {
+    fn add(&self, bytes: u64) -> Result<()> {
+        self.board.add_bytes(self.position, bytes);
+        self.budget.take(bytes)
+    }
+}
+
+fn identity(definition: &DatasetDefinition, revision: &str, seed: u64) -> FetchIdentity {
+    FetchIdentity {
+        source: definition.source.name().to_owned(),
+        path: definition.path.clone(),
+        revision: revision.to_owned(),
+        seed,
+        selection: definition.selection_digest(),
+    }
+}
+
+/// Whether a fetch was of the same media, at any revision.
+pub(super) fn is_same_selection(state: &FetchState, definition: &DatasetDefinition, seed: u64) -> bool {
+    let fetched = state.identity.as_ref();
+    fetched.is_some_and(|fetched| identity(definition, &fetched.revision, seed) == *fetched)
+}
+
+/// Whether everything that is wanted is there. A source that has run out has no more for anybody.
+pub(super) fn is_complete(state: &FetchState, samples: usize, quota: Quota) -> bool {
+    let has_run_out = state.wanted.is_some_and(|wanted| samples < wanted);
+    state.status == FetchStatus::Ok && samples == state.samples && (has_run_out || samples >= quota.samples)
+}
+
+fn partial_or_failed(samples: usize) -> OutcomeStatus {
+    if samples > 0 { OutcomeStatus::Partial } else { OutcomeStatus::Failed }
+}
+
+/// Status, whether the next run would come to the same, and the reason for people.
+fn judge(
+    end: &Result<End>,
+    samples: usize,
+    quota: Quota,
+    failures: &[(String, String)],
+    refused: usize,
+    skipped: &BTreeMap<String, u64>,
+) -> (OutcomeStatus, bool, String) {
+    let mut notes = Vec::new();
+    let (status, is_final) = match end {
+        Ok(End::Enough) => (OutcomeStatus::Ok, false),
+        Ok(End::Exhausted) if samples == 0 => {
+            notes.push("nothing in it can be used".to_owned());
+            (OutcomeStatus::Failed, true)
+        }
+        Ok(End::Exhausted) if failures.is_empty() => {
+            if samples < quota.samples {
+                notes.push(format!("all there is: {samples} of {}", quota.samples));
+            }
+            (OutcomeStatus::Ok, false)
+        }
+        Ok(End::Exhausted) => (OutcomeStatus::Partial, true),
+        Err(error) => {
+            notes.push(match error {
+                Error::Stopped => "interrupted".to_owned(),
+                other => other.to_string(),
+            });
+            match error {
+                Error::Fetch { kind: FetchErrorKind::Gated, .. } => (OutcomeStatus::Gated, false),
+                Error::Fetch { kind: FetchErrorKind::NotFound | FetchErrorKind::Invalid, .. } => {
+                    (partial_or_failed(samples), true)
+                }
+                _ => (partial_or_failed(samples), false),
+            }
+        }
+    };
+    if !failures.is_empty() && end.is_ok() {
+        let named: Vec<String> =
+            failures.iter().take(NAMED_FAILURES).map(|(path, reason)| format!("{path}: {reason}")).collect();
+        notes.push(format!("{} source files failed: {}", failures.len(), named.join("; ")));
+    }
+    if refused > 0 {
+        notes.push(format!("{refused} media refused"));
+    }
+    if status != OutcomeStatus::Ok {
+        notes.extend(skipped.iter().map(|(kind, count)| format!("{count} skipped: {kind}")));
+    }
+    (status, is_final, notes.join("; "))
+}
