@@ -1,5 +1,5 @@
 # make demo    from nothing to a trained, scored, exported detector
-# make test    everything that CI checks
+# make test    everything that CI checks, but for the long fault tests (make test-faults)
 SHELL := /bin/bash
 UV = $(shell command -v uv || echo .tools/bin/uv)
 RUN = $(UV) run --no-sync
@@ -10,7 +10,7 @@ DEMO_IMAGE_SECONDS ?= $(DEMO_SECONDS)
 DEMO_VIDEO_SECONDS ?= $(DEMO_SECONDS)
 DEMO_AUDIO_SECONDS ?= $(DEMO_SECONDS)
 
-.PHONY: setup demo demo-image demo-video demo-audio test lint test-core test-python test-pins test-install bench wheel
+.PHONY: setup demo demo-image demo-video demo-audio test lint test-core test-python test-faults test-pins test-install bench wheel
 
 setup:
 	@./setup.sh
@@ -60,6 +60,10 @@ test-core:
 
 test-python:
 	$(RUN) pytest
+
+# Broken networks, killed processes and full disks: long.
+test-faults: setup
+	$(RUN) pytest tests/faults
 
 test-pins: setup
 	tests/pins/run.sh

@@ -177,15 +177,10 @@ def test_files_that_are_not_meant_are_not_asked_for(hub, place):
     [dataset] = [dataset for dataset in datasets.image_datasets() if dataset.name == "files-png"]
     workplace = place(dataset)
     assert workplace.prepare("--modality", "image").returncode == 0
+    files = dataset.repository.find("main").files
     asked = {exchange.path for exchange in hub.record(subject="resolve")}
-    assert asked == {
-        path
-        for path in dataset.repository.find("main").files
-        if path.startswith("images/real/") and path.endswith(".png")
-    }
-    assert hub.record.sent(subject="content") == sum(
-        file.content.size for path, file in dataset.repository.find("main").files.items() if path in asked
-    )
+    assert asked == {path for path in files if path.startswith("images/real/") and path.endswith(".png")}
+    assert hub.record.sent(subject="content") == sum(files[path].content.size for path in asked)
 
 
 def test_datasets_and_media_types_can_be_chosen(place):
@@ -238,7 +233,9 @@ def test_what_does_not_exist_fails_with_its_reason_and_stops_nobody(hub, place):
     workplace = place(missing, moved, other)
     del hub.repositories["publisher/missing"]
     hub.renamed["publisher/moved"] = "publisher/elsewhere"
-    hub.repositories["publisher/elsewhere"] = hub.repositories.pop("publisher/moved")
+    del hub.repositories["publisher/moved"]
+    moved.repository.name = "publisher/elsewhere"
+    hub.add(moved.repository)
     finished = workplace.prepare("--modality", "image", HF_TOKEN=ALICE)
     said = finished.stdout + finished.stderr
     assert "FAILED" in said
