@@ -11,6 +11,7 @@ from PIL import Image
 
 import dfresearch_rs
 import prepare
+import train_full
 from dfresearch import data, download
 from dfresearch.training import run_to_exit_code
 
@@ -213,6 +214,15 @@ def test_a_script_s_own_configuration_is_downloaded(cache, native, monkeypatch):
     monkeypatch.setattr(data, "load_dataset_config", lambda modality, force_refresh=False: {"datasets": [definition]})
     assert prepare.download_datasets("image", max_workers=1, max_samples=3) == {"mine": 5}
     assert native.calls[0][1] == [definition]
+
+
+def test_a_full_training_downloads_what_its_command_line_says(cache, native, capsys):
+    arguments = train_full.parse_arguments(["--download-only", "--workers", "3", "--max-samples", "9"])
+    assert run_to_exit_code(lambda: train_full.run(arguments)) == 0
+    ((asked_cache, definitions, options, _progress),) = native.calls
+    assert (asked_cache, len(definitions)) == (cache, 4)
+    assert (options["workers"], options["max_samples"]) == (3, 9)
+    assert "4 datasets: 4 OK" in capsys.readouterr().out
 
 
 def test_one_dataset_is_downloaded_by_its_path(cache, native):

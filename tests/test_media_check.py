@@ -192,6 +192,14 @@ def test_media_are_decoded_to_their_end(tmp_path, modality):
         assert str(tmp_path) not in each.reason.removeprefix(f"{each.path}")[: len(str(tmp_path))]
 
 
+def test_the_real_decoder_gets_no_more_memory_than_the_check_allows(tmp_path):
+    Image.new("RGB", (9000, 9000)).save(tmp_path / "large.png")
+    for memory_bytes, reasons in [(64 * 2**20, ["out of memory"]), (4 * 2**30, [])]:
+        limits = CheckLimits(memory_bytes=memory_bytes)
+        findings = check_media([tmp_path / "large.png"], worker_command("image", limits), limits)
+        assert [each.reason.split(":")[0] for each in findings] == reasons
+
+
 def test_names_that_are_no_text_are_handed_on(tmp_path):
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9 \n.jpg"))
     Image.new("RGB", (8, 8)).save(path)
