@@ -246,7 +246,7 @@ fn a_slow_body_is_not_a_stall() {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        stream.read(&mut [0; 4096]).unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n").unwrap();
         for byte in b"in steps" {
             thread::sleep(Duration::from_millis(100));
@@ -381,4 +381,29 @@ fn connections_are_used_again() {
     }
     assert_eq!(server.received().len(), 9);
     assert!(server.received().iter().all(|request| request.connection == 0));
+}
+
+#[test]
+fn a_proxy_is_asked_for_other_machines_only() {
+    // It answers whatever it is asked to connect to, and then plays that host.
+    let proxy = TestServer::start(|request, earlier| match (request.target.as_str(), earlier) {
+        ("hub.invalid:80", _) => Answer::new(200, ""),
+        ("/stalled", 1) => Answer::new(200, "12345").fault(Fault::Stall(2)),
+        _ => Answer::new(200, "through the proxy"),
+    });
+    let settings = HttpSettings {
+        stall_timeout: Duration::from_millis(300),
+        first_delay: Duration::ZERO,
+        ..HttpSettings::default()
+    };
+    let through = Proxy::new(&proxy.url("")).unwrap();
+    let client = HttpClient::with_proxy(settings, StopFlag::default(), Some(through));
+    let (_, content) = client.get_bytes(&Request::new("http://hub.invalid/stalled"), 100).unwrap();
+    assert_eq!(content, b"through the proxy");
+    let targets: Vec<String> = proxy.received().into_iter().map(|request| request.target).collect();
+    assert_eq!(targets, ["hub.invalid:80", "/stalled", "hub.invalid:80", "/stalled"]);
+
+    let server = TestServer::scripted(vec![Answer::new(200, "directly")]);
+    assert_eq!(text(&client, &Request::new(server.url("/"))).unwrap(), "directly");
+    assert_eq!(proxy.received().len(), 4);
 }

@@ -1,12 +1,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{Cursor, Write};
-use std::sync::Mutex;
+mod any_reading;
+mod changed_content;
+mod resuming;
+
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use proptest::prelude::*;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -226,87 +228,6 @@ fn a_server_that_always_breaks_off_is_given_up() {
 }
 
 #[test]
-fn the_next_process_asks_for_what_is_missing() {
-    let content = noise(8 * BLOCK + 9);
-    let server = serve(&content, TAG);
-    let place = Place::new(&content, sha256(&content));
-    let mut file = place.open(&server);
-    file.prefetch(&[0..3 * BLOCK_BYTES, 5 * BLOCK_BYTES..6 * BLOCK_BYTES]).unwrap();
-    drop(file);
-    let earlier = ranges(&server).len();
-
-    // Another signature is the same file.
-    let mut file = place.open_by(&client(), Request::new(server.url("/a.zip?Signature=2")));
-    assert_eq!(file.fetched(), 4 * BLOCK_BYTES);
-    file.fetch_all().unwrap();
-    assert_eq!(read_all(&mut file).unwrap(), content);
-    let expected = [format!("bytes={}-{}", 3 * BLOCK, 5 * BLOCK - 1), format!("bytes={}-", 6 * BLOCK)];
-    assert_eq!(ranges(&server)[earlier..], expected);
-    assert!(server.received()[earlier..].iter().all(|request| request.header("if-range") == TAG));
-    assert_eq!(place.written(), content.len() as u64);
-
-    drop(file);
-    let mut file = place.open(&server);
-    file.fetch_all().unwrap();
-    assert_eq!(ranges(&server).len(), earlier + 2, "all of it is there");
-}
-
-#[test]
-fn what_the_disk_lost_is_fetched_again() {
-    let content = noise(4 * BLOCK);
-    let fetched = |place: &Place, server: &TestServer| {
-        place.open(server).fetch_all().unwrap();
-        assert_eq!(place.open(server).fetched(), content.len() as u64);
-    };
-    let damage = |path: &Path, position: u64| {
-        let file = OpenOptions::new().write(true).open(path).unwrap();
-        file.write_all_at(b"damage", position).unwrap();
-    };
-    let journal_length = |place: &Place| std::fs::metadata(place.journal()).unwrap().len();
-    let cut = |path: &Path, length: u64| {
-        OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap()
-    };
-
-    type Damage<'a> = &'a dyn Fn(&Place);
-    let cases: [(&str, usize, Damage<'_>); 7] = [
-        ("a block", 1, &|place| damage(&place.part(), 2 * BLOCK_BYTES + 5)),
-        ("the end of a record", 1, &|place| cut(&place.journal(), journal_length(place) - 7)),
-        ("two records", 2, &|place| damage(&place.journal(), journal_length(place) - 32)),
-        ("the header", 4, &|place| damage(&place.journal(), 3)),
-        ("the journal", 4, &|place| std::fs::remove_file(place.journal()).unwrap()),
-        ("an empty journal", 4, &|place| cut(&place.journal(), 0)),
-        ("the end of the part", 4, &|place| cut(&place.part(), BLOCK_BYTES)),
-    ];
-    for (what, lost, damage) in cases {
-        let server = serve(&content, TAG);
-        let place = Place::new(&content, sha256(&content));
-        fetched(&place, &server);
-        damage(&place);
-        let earlier = place.written();
-        let mut file = place.open(&server);
-        assert_eq!(read_all(&mut file).unwrap(), content, "{what}");
-        file.fetch_all().unwrap();
-        assert_eq!(place.written() - earlier, (lost * BLOCK) as u64, "{what}");
-        // And it is written down again.
-        fetched(&place, &server);
-        assert_eq!(place.written() - earlier, (lost * BLOCK) as u64, "{what}");
-    }
-}
-
-#[test]
-fn another_file_is_begun_anew() {
-    let (old, new) = (noise(2 * BLOCK), noise(3 * BLOCK)[BLOCK..].to_vec());
-    let place = Place::new(&old, sha256(&old));
-    place.open(&serve(&old, TAG)).fetch_all().unwrap();
-    // Another port is another address; another checksum would be enough as well.
-    let other = Place { entry: RemoteEntry { checksum: sha256(&new), ..place.entry.clone() }, ..place };
-    let server = serve(&new, TAG);
-    let mut file = other.open(&server);
-    assert_eq!(file.fetched(), 0);
-    assert_eq!(read_all(&mut file).unwrap(), new);
-}
-
-#[test]
 fn a_server_that_ignores_ranges_is_read_from_the_start() {
     let content = noise(6 * BLOCK + 1);
     let served = content.clone();
@@ -355,113 +276,6 @@ fn a_body_that_is_compressed_all_the_same_is_stored_as_it_is_meant() {
         let mut file = place.open(&server);
         file.fetch_all().unwrap();
         assert_eq!(read_all(&mut file).unwrap(), content);
-    }
-}
-
-#[test]
-fn content_that_changed_is_noticed() {
-    let (old, new) = (noise(4 * BLOCK), noise(5 * BLOCK)[BLOCK..].to_vec());
-    type Change = fn(&crate::http::test_server::Received, &[u8]) -> Answer;
-    let changes: [(&str, Change); 6] = [
-        ("another tag, and all of it for If-Range", |request, new| {
-            Answer::file(request, new, Some("\"new\""))
-        }),
-        ("another tag, and a part all the same", |request, new| {
-            let size = new.len() as u64;
-            let range = request.range(size).unwrap();
-            let part = format!("bytes {}-{}/{size}", range.start, range.end - 1);
-            Answer::new(206, &new[range.start as usize..range.end as usize])
-                .with("ETag", "\"new\"")
-                .with("Content-Range", part)
-        }),
-        ("another size", |request, new| Answer::file(request, &new[..new.len() - 1], TAG)),
-        ("a much smaller size", |_, _| Answer::new(416, "").with("Content-Range", "bytes */3")),
-        ("another version", |_, _| Answer::new(412, "")),
-        ("another checksum beside it", |request, new| {
-            Answer::file(request, new, TAG).with("X-Linked-Etag", format!("\"{}\"", "00".repeat(32)))
-        }),
-    ];
-    for (what, change) in changes {
-        // Bytes were read: they cannot be taken back, so it is an error, and stays one.
-        let (before, after) = (old.clone(), new.clone());
-        let server = TestServer::start(move |request, earlier| match earlier {
-            0 => Answer::file(request, &before, TAG),
-            _ => change(request, &after),
-        });
-        let place = Place::new(&old, sha256(&old));
-        let mut file = place.open(&server);
-        file.prefetch(&[0..1]).unwrap();
-        assert_eq!(read_at(&mut file, 0, 10), old[..10]);
-        for _ in 0..2 {
-            let (kind, message) = kind_and_message(read_all(&mut file).unwrap_err());
-            assert_eq!(kind, FetchErrorKind::Invalid, "{what}");
-            assert!(message.contains("not the pinned one"), "{message}");
-        }
-        assert_eq!(file.fetched(), 0);
-        assert!(!place.journal().exists());
-
-        // Nothing was read: it is begun anew once. A server that has changed for good has changed the second time.
-        let (before, after) = (old.clone(), new.clone());
-        let server = TestServer::start(move |request, earlier| match earlier {
-            1 => change(request, &after),
-            _ => Answer::file(request, &before, TAG),
-        });
-        let place = Place::new(&old, sha256(&old));
-        let mut file = place.open(&server);
-        file.prefetch(&[0..1]).unwrap();
-        file.fetch_all().unwrap();
-        assert_eq!(read_all(&mut file).unwrap(), old, "{what}");
-    }
-}
-
-#[test]
-fn a_tag_alone_does_not_count_where_the_hub_vouches() {
-    let content = noise(4 * BLOCK);
-    let checksum = sha256(&content);
-    let linked = format!("\"{}\"", checksum.unwrap().to_hex());
-    let storage = |tag: &'static str| serve(&content, Some(tag));
-    let (first, second) = (storage("\"one\""), storage("\"two\""));
-    let locations = [first.other_host("/x"), second.other_host("/x")];
-    let size = content.len().to_string();
-    let hub = TestServer::start(move |_, earlier| {
-        Answer::redirect(302, &locations[earlier.min(1)])
-            .with("X-Linked-Etag", linked.clone())
-            .with("X-Linked-Size", size.clone())
-    });
-    let place = Place::new(&content, checksum);
-    let mut file = place.open(&hub);
-    file.prefetch(&[0..1]).unwrap();
-    assert_eq!(read_at(&mut file, 0, 9), content[..9]);
-    assert_eq!(read_all(&mut file).unwrap(), content);
-    drop(file);
-    let mut file = place.open(&hub);
-    file.fetch_all().unwrap();
-    assert_eq!(place.written(), content.len() as u64);
-    assert_eq!(second.received()[0].header("if-range"), Some("\"one\""));
-}
-
-#[test]
-fn a_wrong_checksum_is_fetched_anew_once() {
-    let content = noise(2 * BLOCK);
-    let mut wrong = content.clone();
-    wrong[BLOCK + 1] ^= 1;
-    for mends in [true, false] {
-        let (good, bad) = (content.clone(), wrong.clone());
-        let server = TestServer::start(move |request, earlier| {
-            Answer::file(request, if mends && earlier > 0 { &good } else { &bad }, TAG)
-        });
-        let place = Place::new(&content, sha256(&content));
-        let mut file = place.open(&server);
-        if mends {
-            file.fetch_all().unwrap();
-            assert_eq!(read_all(&mut file).unwrap(), content);
-        } else {
-            let (kind, message) = kind_and_message(file.fetch_all().unwrap_err());
-            assert_eq!(kind, FetchErrorKind::Invalid);
-            assert!(message.contains("checksum"), "{message}");
-            assert!(file.read(&mut [0]).is_err());
-        }
-        assert_eq!(server.received().len(), 2);
     }
 }
 
@@ -530,101 +344,4 @@ fn positions_before_the_start_are_refused() {
 fn a_file_can_go_to_another_thread() {
     fn goes<T: Send>() {}
     goes::<RemoteFile>();
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Read(usize),
-    Seek(usize),
-    SeekBack(usize),
-    Prefetch(usize, usize),
-    Reopen,
-}
-
-fn steps(size: usize) -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        4 => (0..2 * BLOCK).prop_map(Step::Read),
-        3 => (0..size + 10).prop_map(Step::Seek),
-        1 => (0..size).prop_map(Step::SeekBack),
-        1 => (0..size, 0..3 * BLOCK).prop_map(|(start, length)| Step::Prefetch(start, length)),
-        1 => Just(Step::Reopen),
-    ];
-    prop::collection::vec(step, 1..25)
-}
-
-/// What goes wrong with each request, again and again; the last one does not, so that something comes.
-fn faults() -> impl Strategy<Value = Vec<Option<(bool, Fault)>>> {
-    let fault = prop_oneof![
-        4 => Just(None),
-        2 => (0..3 * BLOCK).prop_map(|sent| Some((false, Fault::Short(sent)))),
-        2 => (0..3 * BLOCK).prop_map(|sent| Some((false, Fault::Reset(sent)))),
-        1 => (0..3 * BLOCK).prop_map(|sent| Some((true, Fault::Short(sent)))),
-    ];
-    prop::collection::vec(fault, 0..3).prop_map(|mut faults| {
-        faults.push(None);
-        faults
-    })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-
-    /// Whatever is read, in whatever order, over whatever connections: the bytes are those of the file.
-    #[test]
-    fn any_reading_over_any_network_gives_the_bytes(
-        size in 1..6 * BLOCK,
-        steps in steps(6 * BLOCK),
-        faults in faults(),
-        tagged in any::<bool>(),
-    ) {
-        let content = noise(size);
-        let served = content.clone();
-        let tag = TAG.filter(|_| tagged);
-        let log = Arc::new(Mutex::new(0u64));
-        let server = TestServer::start(move |request, earlier| {
-            match faults[earlier % faults.len()] {
-                None => Answer::file(request, &served, tag),
-                Some((ignores_range, fault)) => {
-                    let status = if ignores_range { 200 } else { 0 };
-                    let answer = if status == 200 { Answer::new(200, served.clone()) } else { Answer::file(request, &served, tag) };
-                    let answer = if ignores_range && tag.is_some() { answer.with("ETag", "\"tag\"") } else { answer };
-                    answer.fault(fault)
-                }
-            }
-        });
-        drop(log);
-        let place = Place::new(&content, sha256(&content));
-        let mut file = place.open(&server);
-        let mut truth = Cursor::new(&content);
-        for step in steps {
-            match step {
-                Step::Read(length) => {
-                    let mut bytes = Vec::new();
-                    let mut expected = Vec::new();
-                    Read::by_ref(&mut file).take(length as u64).read_to_end(&mut bytes).unwrap();
-                    Read::by_ref(&mut truth).take(length as u64).read_to_end(&mut expected).unwrap();
-                    prop_assert!(bytes == expected, "{length} bytes at {}", truth.position());
-                }
-                Step::Seek(position) => {
-                    file.seek(SeekFrom::Start(position as u64)).unwrap();
-                    truth.seek(SeekFrom::Start(position as u64)).unwrap();
-                }
-                Step::SeekBack(distance) => {
-                    let to = SeekFrom::End(-(distance as i64));
-                    prop_assert_eq!(file.seek(to).ok(), truth.seek(to).ok());
-                }
-                Step::Prefetch(start, length) => {
-                    file.prefetch(&[start as u64..(start + length) as u64]).unwrap();
-                }
-                Step::Reopen => {
-                    drop(file);
-                    file = place.open(&server);
-                    file.seek(SeekFrom::Start(truth.position())).unwrap();
-                }
-            }
-        }
-        file.fetch_all().unwrap();
-        prop_assert!(std::fs::read(place.part()).unwrap() == content);
-        prop_assert_eq!(place.written(), size as u64, "no block is written twice");
-    }
 }
