@@ -1,5 +1,5 @@
 # make demo    from nothing to a trained, scored, exported detector
-# make test    everything that CI checks, but for the long fault tests (make test-faults)
+# make test    everything that CI checks; the long fault tests are in make test-faults
 SHELL := /bin/bash
 UV = $(shell command -v uv || echo .tools/bin/uv)
 RUN = $(UV) run --no-sync

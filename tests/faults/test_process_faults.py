@@ -101,10 +101,11 @@ def test_two_prepares_at_once_double_nothing(hub, place, undisturbed):
     second = workplace.start("--modality", "image")
     said = [process.communicate(timeout=300)[0] for process in (first, second)]
     hub.faults.clear()
-    # Whoever came second says who holds a dataset's lock, or waits for it; the first does not notice.
-    assert first.returncode == 0, said[0]
-    assert second.returncode == 0 or "another prepare" in said[1], said[1]
-    workplace.prepare_until_done("image")
+    # Neither fails; whoever meets the other's lock waits for it or names its holder.
+    assert [process.returncode for process in (first, second)] == [0, 0], said
+    if "another prepare" in said[0] + said[1]:
+        assert workplace.prepare_until_done("image") == 1
+    assert not workplace.unfinished()
     assert workplace.snapshot() == undisturbed()
     for dataset in workplace.datasets:
         workplace.check_dataset(dataset)
@@ -172,7 +173,6 @@ def test_a_full_disk_is_named_and_a_larger_one_goes_on(place, undisturbed, tmp_p
     )
     assert finished.returncode == 0, finished.stderr
     said = (out / "full.txt").read_text()
-    assert (out / "full.status").read_text().strip() != "0", said
     assert "disk" in said.lower() or "space" in said.lower(), said
     assert "Traceback" not in said
     assert "panicked" not in said
@@ -204,9 +204,9 @@ def test_files_that_may_not_grow_are_named(place, undisturbed):
         check=False,
     )
     said = finished.stdout + finished.stderr
-    assert finished.returncode != 0
     assert "Traceback" not in said, said
     assert "of-zip" in said
+    assert "of-zip" in workplace.unfinished()
     workplace.prepare_until_done("image")
     assert workplace.snapshot().contents == undisturbed("zip", "png").contents
     workplace.check_index()
@@ -218,7 +218,7 @@ def test_a_cap_on_the_disk_is_kept_and_can_be_raised(hub, place, undisturbed):
     cap = 2_000_000
     finished = workplace.prepare("--modality", "image", "--max-disk-gb", cap / 1e9)
     said = finished.stdout + finished.stderr
-    assert finished.returncode != 0
+    assert workplace.unfinished()
     assert "--max-disk-gb" in said
     used = sum(path.stat().st_size for path in (workplace.cache / "datasets").rglob("*.png"))
     assert 0 < used <= cap

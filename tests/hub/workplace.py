@@ -122,15 +122,15 @@ class Workplace:
         )
 
     def prepare_until_done(self, modality: str, *arguments: object, runs: int = 3) -> int:
-        """Run until a run ends well, and return how many that took; `--retry` from the second on."""
-        said = []
+        """Run until every dataset is whole, and return how many runs that took; `--retry` from the second on."""
+        said = ""
         for number in range(runs):
             again = ("--retry",) if number else ()
             finished = self.prepare("--modality", modality, *arguments, *again)
-            if finished.returncode == 0:
+            if finished.returncode == 0 and not self.unfinished():
                 return number + 1
-            said.append(finished.stdout + finished.stderr)
-        raise AssertionError(f"not done after {runs} runs; the last one said:\n{said[-1]}")
+            said = finished.stdout + finished.stderr
+        raise AssertionError(f"{self.unfinished()} not done after {runs} runs; the last one said:\n{said}")
 
     # ------------------------------------------------------------------------------------------- what there is now
 
@@ -152,7 +152,13 @@ class Workplace:
         }
 
     def state_of(self, dataset: PublishedDataset) -> dict[str, object]:
-        return json.loads((self.folder_of(dataset) / STATE_FILE).read_text())
+        """What the last fetch wrote down of a dataset; nothing if it did not come to it."""
+        path = self.folder_of(dataset) / STATE_FILE
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def unfinished(self) -> list[str]:
+        """Names of the datasets whose fetch has not ended well."""
+        return [dataset.name for dataset in self.datasets if self.state_of(dataset).get("status") != "ok"]
 
     def check_dataset(self, dataset: PublishedDataset) -> None:
         """Assert that exactly what should have arrived has, once, under the right names, with a manifest line each."""
