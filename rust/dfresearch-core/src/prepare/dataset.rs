@@ -10,6 +10,7 @@ use crate::fetch::Meter;
 use crate::http::HttpClient;
 use crate::hub::{self, Hub};
 use crate::prepare::disk::{DiskBudget, is_disk_full};
+use crate::prepare::gasstation::Week;
 use crate::prepare::permits::Permits;
 use crate::prepare::plan::{Listing, Quota, SourceFiles, list_files};
 use crate::prepare::progress::{Board, DatasetState};
@@ -284,23 +285,36 @@ impl Job<'_> {
         match listing {
             Listing::Files(SourceFiles::Media(media)) => files::fetch(self, &media),
             Listing::Files(SourceFiles::Archives(archives)) => archives::fetch(self, &archives),
-            Listing::Week(week) => {
-                let mut members = gasstation::Members::new();
-                let most = self.quota.archives.unwrap_or(usize::MAX);
-                for entry in week.metadata.iter().take(most) {
-                    let _permit = self.source.permit()?;
-                    let mut remote = self.source.open(entry)?;
-                    gasstation::read_members(&mut remote, &mut members)?;
-                    self.source.discard(remote)?;
+            Listing::Weeks(weeks) => {
+                for week in &weeks {
+                    let members = self.read_week(week)?;
+                    if !members.is_empty() {
+                        return self.read_archives_of(week, members);
+                    }
                 }
-                let (archives, missing) = week.archive_files(members);
-                let reason = "named by the metadata, but not there";
-                self.failures.extend(missing.into_iter().map(|path| (path, reason.to_owned())));
-                // The definition's number is of metadata files.
-                self.quota.archives = None;
-                archives::fetch(self, &archives)
+                Ok(End::Exhausted)
             }
         }
+    }
+
+    fn read_week(&self, week: &Week) -> Result<gasstation::Members> {
+        let mut members = gasstation::Members::new();
+        for entry in week.metadata.iter().take(self.quota.archives.unwrap_or(usize::MAX)) {
+            let _permit = self.source.permit()?;
+            let mut remote = self.source.open(entry)?;
+            gasstation::read_members(&mut remote, &mut members)?;
+            self.source.discard(remote)?;
+        }
+        Ok(members)
+    }
+
+    fn read_archives_of(&mut self, week: &Week, members: gasstation::Members) -> Result<End> {
+        let (archives, missing) = week.archive_files(members);
+        let reason = "named by the metadata, but not there";
+        self.failures.extend(missing.into_iter().map(|path| (path, reason.to_owned())));
+        // The definition's number is of metadata files.
+        self.quota.archives = None;
+        archives::fetch(self, &archives)
     }
 
     /// Passes over a source file that will fail in every run, or has failed in the run before as well.

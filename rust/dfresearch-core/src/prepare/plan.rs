@@ -330,7 +330,14 @@ impl<'a> Planner<'a> {
                 let most = quota.archives.unwrap_or(usize::MAX).min(quota.samples);
                 sizes(&mut archives.iter().map(|archive| &archive.entry).take(most))
             }
-            Listing::Week(week) => sizes(&mut week.metadata.iter().chain(week.archives.values())),
+            Listing::Weeks(weeks) => {
+                let newest = weeks.first();
+                sizes(
+                    &mut newest
+                        .into_iter()
+                        .flat_map(|week| week.metadata.iter().chain(week.archives.values())),
+                )
+            }
         })
     }
 }
@@ -340,8 +347,8 @@ impl<'a> Planner<'a> {
 pub(super) enum Listing {
     /// Source files, in their order.
     Files(SourceFiles),
-    /// A week of the competition's own generators.
-    Week(Week),
+    /// Weeks of the competition's own generators, the newest first.
+    Weeks(Vec<Week>),
 }
 
 /// What a repository holds of a dataset at a revision.
@@ -353,7 +360,7 @@ pub(super) fn list_files(
 ) -> Result<Listing> {
     if gasstation::is_gasstation(definition) {
         let listing = hub.list(&definition.path, revision, &|_| true)?;
-        return gasstation::choose_week(definition, listing).map(Listing::Week);
+        return gasstation::recent(definition, &listing).map(Listing::Weeks);
     }
     let listing = hub.list(&definition.path, revision, &|path| is_included(definition, path))?;
     choose_files(definition, listing, seed).map(Listing::Files)
