@@ -235,6 +235,20 @@ impl SkipReason {
     }
 }
 
+impl SkipReason {
+    /// Whether it may have been a sample that is lost, rather than something that nobody wanted.
+    pub fn is_loss(self) -> bool {
+        matches!(
+            self,
+            Self::Encrypted
+                | Self::UnsupportedCompression
+                | Self::Corrupt
+                | Self::OverEntryLimit
+                | Self::OverArchiveLimit
+        )
+    }
+}
+
 impl fmt::Display for SkipReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name())

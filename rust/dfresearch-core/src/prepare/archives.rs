@@ -1,14 +1,18 @@
 //! Media out of archives, one archive after another until there are enough.
 
-use std::collections::HashSet;
-
-use crate::archive::{Flow, Origin, Selection, extract};
+use crate::archive::{ExtractLimits, Flow, Origin, Selection, SkipReason, Skipped, extract};
 use crate::catalog::DatasetDefinition;
 use crate::error::Result;
+use crate::fetch::RemoteFile;
 use crate::modality::Modality;
-use crate::prepare::dataset::{End, Job};
+use crate::prepare::job::{End, Job};
 use crate::prepare::plan::{ArchiveFile, is_filtered};
+use crate::prepare::source::RemoteSource;
 use crate::store::SampleOrigin;
+
+/// Archives up to this size are fetched whole and their checksum looked at before anything is taken out of them. Of a
+/// larger one only the parts that are needed are fetched.
+const CHECKED_FIRST_BYTES: u64 = 8 << 20;
 
 /// Reads archives in their order.
 ///
@@ -45,18 +49,70 @@ pub(super) fn fetch(job: &mut Job<'_>, archives: &[ArchiveFile]) -> Result<End> 
 
 fn fetch_archive(job: &mut Job<'_>, archive: &ArchiveFile) -> Result<()> {
     let path = archive.entry.path.as_str();
-    let taken: HashSet<Origin> = job.writer.origins(path);
-    let of_archive = job.quota.per_archive.unwrap_or(usize::MAX).saturating_sub(taken.len());
-    let mut left = of_archive.min(job.quota.samples - job.writer.count());
+    let source = job.source;
+    let mut taken = job.writer.origins(path).len();
+    let mut left = job.left_in_archive(taken);
     if left == 0 {
         return Ok(());
     }
-    let source = job.source;
-    let definition = source.definition;
+    let permit = source.permit()?;
+    let mut remote = source.open(&archive.entry)?;
+    if archive.entry.size <= CHECKED_FIRST_BYTES {
+        remote.fetch_all()?;
+    }
+    let mut refused = 0;
+    let mut is_second_copy = false;
+    // Media that are refused are replaced by further ones, once the archive has handed out what seemed to be enough.
+    let skipped = loop {
+        let wanted = left + taken + refused;
+        let pass = read_archive(job, archive, &mut remote, wanted)?;
+        taken = job.writer.origins(path).len();
+        left = job.left_in_archive(taken);
+        refused = pass.handed_out.saturating_sub(taken);
+        if pass.skipped.0.contains_key(&SkipReason::Corrupt) && !is_second_copy {
+            // It may have been broken on its way.
+            source.discard(remote)?;
+            remote = source.open(&archive.entry)?;
+            is_second_copy = true;
+            continue;
+        }
+        if left == 0 || pass.handed_out < wanted {
+            break pass.skipped;
+        }
+    };
+    if remote.fetched() == remote.size()
+        && let Err(error) = remote.fetch_all()
+    {
+        // What was taken out of it may be wrong, and nothing tells which.
+        job.start_over()?;
+        return Err(error);
+    }
+    drop(permit);
+    for (kind, count) in skipped.0 {
+        *job.skipped.entry(kind).or_insert(0) += count;
+    }
+    source.discard(remote)
+}
+
+struct Pass {
+    /// Media that the archive handed out, those included that were known.
+    handed_out: usize,
+    skipped: Skipped,
+}
+
+/// Takes what of the first `wanted` media of an archive is not known yet.
+fn read_archive(
+    job: &mut Job<'_>,
+    archive: &ArchiveFile,
+    remote: &mut RemoteFile,
+    wanted: usize,
+) -> Result<Pass> {
+    let path = archive.entry.path.as_str();
+    let RemoteSource { definition, fetcher, .. } = job.source;
     let key = format!("{}/{path}", definition.path);
     let selection = Selection {
         modality: definition.modality,
-        seed: source.fetcher.options.seed,
+        seed: fetcher.options.seed,
         key: &key,
         data_columns: definition.data_columns.as_deref(),
         filter: definition
@@ -66,38 +122,27 @@ fn fetch_archive(job: &mut Job<'_>, archive: &ArchiveFile) -> Result<()> {
             .filter(|_| is_filtered(definition)),
         include_members: definition.archive_include_paths.as_deref(),
         exclude_members: definition.archive_exclude_paths.as_deref(),
-        wanted: Some(left + taken.len()),
+        wanted: Some(wanted),
         members: archive.members.as_ref(),
-        limits: crate::archive::ExtractLimits::default(),
+        limits: ExtractLimits::default(),
     };
-    let permit = source.permit()?;
-    let mut remote = source.open(&archive.entry)?;
     let stager = job.writer.stager();
-    let skipped = extract(&mut remote, archive.format, &selection, source.fetcher.stop, &mut |medium| {
-        if taken.contains(&medium.origin) {
-            return Ok(Flow::Continue);
-        }
+    let mut handed_out = 0;
+    let skipped = extract(remote, archive.format, &selection, fetcher.stop, &mut |medium| {
+        handed_out += 1;
         let group =
             shared_row(definition, &medium.origin).map(|row| format!("{}:{path}:{row}", definition.name));
         let origin = SampleOrigin { source_file: path.to_owned(), origin: medium.origin };
-        if job.writer.is_refused(&origin) {
+        if job.writer.is_known(&origin) || job.writer.is_refused(&origin) {
             return Ok(Flow::Continue);
         }
         match stager.stage(medium.content)? {
-            Ok(staged) => {
-                job.writer.accept(staged, origin, group)?;
-                left -= 1;
-                job.show_samples();
-            }
+            Ok(staged) => job.accept(staged, origin, group)?,
             Err(refusal) => job.writer.refuse(origin, refusal.reason)?,
         }
-        Ok(if left == 0 { Flow::Stop } else { Flow::Continue })
+        Ok(Flow::Continue)
     })?;
-    drop(permit);
-    for (kind, count) in skipped.0 {
-        *job.skipped.entry(kind.to_string()).or_insert(0) += count;
-    }
-    source.discard(remote)
+    Ok(Pass { handed_out, skipped })
 }
 
 /// The row of a medium that shares it with others: several columns of media, or a list.

@@ -1,21 +1,22 @@
 //! One dataset, from its definition to committed samples.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::archive::SkipReason;
 use crate::catalog::DatasetDefinition;
 use crate::error::{Error, FetchErrorKind, Result};
 use crate::fetch::Meter;
 use crate::http::HttpClient;
 use crate::hub::{self, Hub};
 use crate::prepare::disk::{DiskBudget, is_disk_full};
-use crate::prepare::gasstation::Week;
+use crate::prepare::job::{self, End, Job};
 use crate::prepare::permits::Permits;
-use crate::prepare::plan::{Listing, Quota, SourceFiles, list_files};
+use crate::prepare::plan::{Listing, Quota, list_files};
 use crate::prepare::progress::{Board, DatasetState};
 use crate::prepare::source::{PARTS_FOLDER, RemoteSource};
-use crate::prepare::{DatasetOutcome, OutcomeStatus, PrepareOptions, archives, files, gasstation};
+use crate::prepare::{DatasetOutcome, OutcomeStatus, PrepareOptions};
 use crate::stop::StopFlag;
 use crate::store::{
     DatasetWriter, FetchIdentity, FetchOutcome, FetchState, FetchStatus, Opened, modality_folder,
@@ -34,31 +35,6 @@ pub(super) struct Fetcher<'a> {
     pub stop: &'a StopFlag,
     /// Why nothing more can be written, once that is so.
     pub disk_full: Mutex<Option<String>>,
-}
-
-/// A dataset whose source files are being read.
-pub(super) struct Job<'a> {
-    pub source: RemoteSource<'a>,
-    pub position: usize,
-    pub quota: Quota,
-    pub writer: DatasetWriter,
-    /// Source files that failed in the run before this one, with the reason.
-    pub failed_before: HashMap<String, String>,
-    /// Source files that gave something in an earlier run: a sample, or a medium that was refused.
-    pub sources: HashSet<String>,
-    /// Source files that failed and were passed over, with the reason.
-    pub failures: Vec<(String, String)>,
-    /// What archives held that is no sample, by kind.
-    pub skipped: BTreeMap<String, u64>,
-}
-
-/// Why reading came to its end.
-#[derive(Debug)]
-pub(super) enum End {
-    /// All that is wanted is there.
-    Enough,
-    /// There is no more.
-    Exhausted,
 }
 
 impl Fetcher<'_> {
@@ -160,7 +136,7 @@ impl Fetcher<'_> {
             },
             position,
             quota,
-            sources: sources(&writer),
+            sources: job::sources(&writer),
             writer,
             failed_before,
             failures: Vec::new(),
@@ -209,7 +185,7 @@ impl Fetcher<'_> {
         writer: DatasetWriter,
         end: Result<End>,
         failures: Vec<(String, String)>,
-        skipped: BTreeMap<String, u64>,
+        skipped: BTreeMap<SkipReason, u64>,
     ) -> Result<DatasetOutcome> {
         let samples = writer.count();
         let refused = writer.state().map_or(0, |state| state.refused.len());
@@ -228,7 +204,7 @@ impl Fetcher<'_> {
             reason: reason.clone(),
             wanted: quota.samples,
             is_final,
-            skipped,
+            skipped: skipped.into_iter().map(|(kind, count)| (kind.name().to_owned(), count)).collect(),
             failures,
         };
         if matches!(end, Ok(_)) {
@@ -280,80 +256,6 @@ impl Fetcher<'_> {
     }
 }
 
-impl Job<'_> {
-    fn read(&mut self, listing: Listing) -> Result<End> {
-        match listing {
-            Listing::Files(SourceFiles::Media(media)) => files::fetch(self, &media),
-            Listing::Files(SourceFiles::Archives(archives)) => archives::fetch(self, &archives),
-            Listing::Weeks(weeks) => {
-                for week in &weeks {
-                    let members = self.read_week(week)?;
-                    if !members.is_empty() {
-                        return self.read_archives_of(week, members);
-                    }
-                }
-                Ok(End::Exhausted)
-            }
-        }
-    }
-
-    fn read_week(&self, week: &Week) -> Result<gasstation::Members> {
-        let mut members = gasstation::Members::new();
-        for entry in week.metadata.iter().take(self.quota.archives.unwrap_or(usize::MAX)) {
-            let _permit = self.source.permit()?;
-            let mut remote = self.source.open(entry)?;
-            gasstation::read_members(&mut remote, &mut members)?;
-            self.source.discard(remote)?;
-        }
-        Ok(members)
-    }
-
-    fn read_archives_of(&mut self, week: &Week, members: gasstation::Members) -> Result<End> {
-        let (archives, missing) = week.archive_files(members);
-        let reason = "named by the metadata, but not there";
-        self.failures.extend(missing.into_iter().map(|path| (path, reason.to_owned())));
-        // The definition's number is of metadata files.
-        self.quota.archives = None;
-        archives::fetch(self, &archives)
-    }
-
-    /// Passes over a source file that will fail in every run, or has failed in the run before as well.
-    ///
-    /// # Errors
-    /// `error` itself when it ends the dataset's run.
-    pub fn pass_over(&mut self, path: &str, error: Error) -> Result<()> {
-        let passes = match &error {
-            Error::Fetch { kind: FetchErrorKind::NotFound | FetchErrorKind::Invalid, .. } => true,
-            Error::Fetch { kind: FetchErrorKind::Unavailable, .. } => self.failed_before.contains_key(path),
-            _ => false,
-        };
-        self.failures.push((path.to_owned(), error.to_string()));
-        if passes { Ok(()) } else { Err(error) }
-    }
-
-    /// Whether a source file has given something in an earlier run.
-    pub fn has_touched(&self, path: &str) -> bool {
-        self.sources.contains(path)
-    }
-
-    /// A source file that an earlier run has gone past.
-    pub fn keep_failure(&mut self, path: &str) {
-        let reason = self.failed_before.get(path).map_or("failed in an earlier run", String::as_str);
-        self.failures.push((path.to_owned(), reason.to_owned()));
-    }
-
-    pub fn show_samples(&self) {
-        self.source.fetcher.board.set_samples(self.position, self.writer.count());
-    }
-}
-
-/// Source files that gave something in an earlier run.
-fn sources(writer: &DatasetWriter) -> HashSet<String> {
-    let refused = writer.state().map_or(&[][..], |state| &state.refused);
-    let refused = refused.iter().map(|refused| &refused.origin);
-    writer.committed().iter().chain(refused).map(|origin| origin.source_file.clone()).collect()
-}
-
 struct DatasetMeter {
     board: Arc<Board>,
     budget: Arc<DiskBudget>,
@@ -367,7 +269,7 @@ impl Meter for DatasetMeter {
     }
 }
 
-fn identity(definition: &DatasetDefinition, revision: &str, seed: u64) -> FetchIdentity {
+pub(super) fn identity(definition: &DatasetDefinition, revision: &str, seed: u64) -> FetchIdentity {
     FetchIdentity {
         source: definition.source.name().to_owned(),
         path: definition.path.clone(),
@@ -400,7 +302,7 @@ fn judge(
     quota: Quota,
     failures: &[(String, String)],
     refused: usize,
-    skipped: &BTreeMap<String, u64>,
+    skipped: &BTreeMap<SkipReason, u64>,
 ) -> (OutcomeStatus, bool, String) {
     let mut notes = Vec::new();
     let (status, is_final) = match end {
@@ -438,8 +340,7 @@ fn judge(
     if refused > 0 {
         notes.push(format!("{refused} media refused"));
     }
-    if status != OutcomeStatus::Ok {
-        notes.extend(skipped.iter().map(|(kind, count)| format!("{count} skipped: {kind}")));
-    }
+    let told = skipped.iter().filter(|(kind, _)| kind.is_loss() || status != OutcomeStatus::Ok);
+    notes.extend(told.map(|(kind, count)| format!("{count} skipped: {kind}")));
     (status, is_final, notes.join("; "))
 }

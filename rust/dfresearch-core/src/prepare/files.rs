@@ -17,7 +17,7 @@ use std::thread;
 use crate::archive::Origin;
 use crate::error::{Error, FetchErrorKind, Result};
 use crate::hub::RemoteEntry;
-use crate::prepare::dataset::{End, Job};
+use crate::prepare::job::{End, Job};
 use crate::prepare::source::RemoteSource;
 use crate::store::{Refusal, SampleOrigin, StagedSample, Stager};
 
@@ -108,8 +108,7 @@ fn take_in_order(job: &mut Job<'_>, window: &Window, open: &[&RemoteEntry]) -> R
         let origin = SampleOrigin { source_file: entry.path.clone(), origin: Origin::default() };
         let accepted = match window.take(position) {
             Ok(Ok(staged)) => {
-                job.writer.accept(staged, origin, None)?;
-                job.show_samples();
+                job.accept(staged, origin, None)?;
                 true
             }
             Ok(Err(refusal)) => {

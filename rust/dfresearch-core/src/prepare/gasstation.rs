@@ -85,13 +85,20 @@ fn recent_weeks(today: Date) -> Vec<String> {
 }
 
 /// Adds the members that a metadata file names.
-pub(super) fn read_members(source: &mut dyn ByteSource, members: &mut Members) -> Result<()> {
-    read_rows(source, &[ARCHIVE_COLUMN, MEMBER_COLUMN], &mut |mut row| {
+pub(super) fn read_members(source: &mut dyn ByteSource, path: &str, members: &mut Members) -> Result<()> {
+    let read = read_rows(source, &[ARCHIVE_COLUMN, MEMBER_COLUMN], &mut |mut row| {
         let member = row.pop().flatten();
         if let (Some(archive), Some(member)) = (row.pop().flatten(), member) {
             members.entry(archive).or_default().insert(member);
         }
         Ok(Flow::Continue)
+    });
+    read.map_err(|error| match error {
+        // Which file it is, the reader does not know.
+        Error::Fetch { kind: FetchErrorKind::Invalid, reason, .. } => {
+            Error::fetch(path, FetchErrorKind::Invalid, reason)
+        }
+        other => other,
     })
 }
 

@@ -17,6 +17,7 @@ mod dataset;
 mod disk;
 mod files;
 mod gasstation;
+mod job;
 mod permits;
 mod plan;
 mod progress;
