@@ -87,9 +87,15 @@ def gather_samples(
     return samples
 
 
-def survey_cache(cache_dir: Path, modality: str, config: Mapping[str, Any]) -> "CacheSurvey":
-    """Look at everything that the cache holds of a modality."""
-    report = dfresearch_rs.survey_cache(cache_dir, modality, _labelled_names(config))
+def survey_cache(
+    cache_dir: Path, modality: str, config: Mapping[str, Any], *, rescan: bool = False
+) -> "CacheSurvey":
+    """Report on everything that the cache holds of a modality.
+
+    Files are looked at where a folder has changed; with `rescan` all are, so that one is noticed that was overwritten
+    in place.
+    """
+    report = dfresearch_rs.survey_cache(cache_dir, modality, _labelled_names(config), rescan)
     return CacheSurvey(modality, report)
 
 
