@@ -135,10 +135,15 @@ class DatasetChoice:
         return chosen
 
 
-def survey_cache(cache_dir: Path, modality: str, config: Mapping[str, Any], *, rescan: bool = False) -> "CacheSurvey":
-    """Look at everything that the cache holds of a modality; `rescan` looks at every file anew."""
-    options = {"rescan": True} if rescan else {}
-    report = dfresearch_rs.survey_cache(cache_dir, modality, _labelled_names(config), **options)
+def survey_cache(
+    cache_dir: Path, modality: str, config: Mapping[str, Any], *, rescan: bool = False
+) -> "CacheSurvey":
+    """Report on everything that the cache holds of a modality.
+
+    Files are looked at where a folder has changed; with `rescan` all are, so that one is noticed that was overwritten
+    in place.
+    """
+    report = dfresearch_rs.survey_cache(cache_dir, modality, _labelled_names(config), rescan)
     return CacheSurvey(modality, report)
 
 

@@ -330,7 +330,8 @@ class DatasetReport:
     name: Final[str]
     media_type: Final[str]
     status: Final[str]
-    """``OK``: every media file is a sample. ``PARTIAL``: some are. ``FAILED``: none is. ``MISSING``: there are none."""
+    """``OK``: every media file is a sample. ``PARTIAL``: some are, or the fetch is not finished. ``GATED``: a person has to
+    be let in first. ``FAILED``: none is, or it could not be fetched. ``MISSING``: there are none."""
     samples: Final[int]
     """Usable files."""
     quarantined: Final[int]
@@ -339,8 +340,12 @@ class DatasetReport:
     """Files left out because the same bytes stand under the other label."""
     other_files: Final[int]
     """Files with extensions that are not the modality's."""
+    wanted: Final[int | None]
+    """How many samples the fetch was to bring; None where nothing was fetched."""
+    gone: Final[int]
+    """Files that were fetched and are not there any more."""
     reason: Final[str]
-    """Why the status is not ``OK``; empty when it is."""
+    """Why the status is not ``OK``, and what a fetch has to say."""
 
 @final
 class StoreReport:
@@ -370,6 +375,7 @@ def gather_samples(
     split: str = "train",
     max_per_class: int | None = None,
     seed: int = 42,
+    rescan: bool = False,
 ) -> tuple[Samples, StoreReport]:
     """List the samples of a split. New and changed files are read once; the index remembers them.
 
@@ -380,6 +386,9 @@ def gather_samples(
         split: ``train``, ``val``, or anything else for all samples.
         max_per_class: keep the lowest hash ranks of each label, before the split.
         seed: of the split.
+        rescan: look at every file. Otherwise the files of a dataset whose folders have not changed are taken to be as they
+            were, but for quarantined ones; one that is overwritten in place is noticed with the folder's next change, or
+            when it does not decode.
 
     Raises:
         ArgumentError: a name leaves the cache or has two media types, or a word is unknown.
@@ -387,7 +396,9 @@ def gather_samples(
         CacheIndexError: the index is of another program or of a newer version.
     """
 
-def survey_cache(cache_dir: str | PathLike[str], modality: str, definitions: Sequence[tuple[str, str]]) -> StoreReport:
+def survey_cache(
+    cache_dir: str | PathLike[str], modality: str, definitions: Sequence[tuple[str, str]], rescan: bool = False
+) -> StoreReport:
     """Report on everything that the cache holds of a modality; arguments and errors as in `gather_samples`."""
 
 def quarantine(cache_dir: str | PathLike[str], entries: Sequence[tuple[str | PathLike[str], str]]) -> int:

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dfresearch_core::decode::{ImageLimits, read_dimensions};
-use dfresearch_core::samples::{self, LabelledDataset, SampleList};
+use dfresearch_core::samples::{self, LabelledDataset, SampleList, ScanOptions};
 use dfresearch_core::split::Split;
 use dfresearch_core::store::{self, Progress};
 use dfresearch_core::{Error, Label, Result};
@@ -126,6 +126,8 @@ pub struct DatasetReport {
     quarantined: usize,
     conflicting: usize,
     other_files: usize,
+    wanted: Option<usize>,
+    gone: usize,
     reason: String,
 }
 
@@ -159,6 +161,8 @@ impl From<samples::DatasetReport> for DatasetReport {
             quarantined: dataset.quarantined,
             conflicting: dataset.conflicting,
             other_files: dataset.other_files,
+            wanted: dataset.wanted,
+            gone: dataset.gone,
             reason: dataset.reason,
         }
     }
@@ -166,7 +170,8 @@ impl From<samples::DatasetReport> for DatasetReport {
 
 /// Samples of one split, and the report on the cache.
 #[pyfunction]
-#[pyo3(signature = (cache_dir, modality, definitions, split="train", max_per_class=None, seed=42))]
+#[pyo3(signature = (cache_dir, modality, definitions, split="train", max_per_class=None, seed=42, rescan=false))]
+#[allow(clippy::too_many_arguments)] // Python's keywords.
 pub fn gather_samples(
     py: Python<'_>,
     cache_dir: PathBuf,
@@ -175,9 +180,10 @@ pub fn gather_samples(
     split: &str,
     max_per_class: Option<usize>,
     seed: u64,
+    rescan: bool,
 ) -> PyResult<(Samples, StoreReport)> {
     let (list, report) = run_until_signal(py, |progress| {
-        let survey = survey(&cache_dir, modality, definitions, progress)?;
+        let survey = survey(&cache_dir, modality, definitions, rescan, progress)?;
         Ok((survey.select(Split::from_name(split), max_per_class, seed)?, survey.report))
     })?;
     Ok((Samples::from(list), StoreReport::new(py, report)?))
@@ -185,13 +191,16 @@ pub fn gather_samples(
 
 /// The report on a modality's cache.
 #[pyfunction]
+#[pyo3(signature = (cache_dir, modality, definitions, rescan=false))]
 pub fn survey_cache(
     py: Python<'_>,
     cache_dir: PathBuf,
     modality: &str,
     definitions: Vec<(String, String)>,
+    rescan: bool,
 ) -> PyResult<StoreReport> {
-    let survey = run_until_signal(py, |progress| survey(&cache_dir, modality, definitions, progress))?;
+    let survey =
+        run_until_signal(py, |progress| survey(&cache_dir, modality, definitions, rescan, progress))?;
     StoreReport::new(py, survey.report)
 }
 
@@ -205,13 +214,15 @@ fn survey(
     cache_dir: &Path,
     modality: &str,
     definitions: Vec<(String, String)>,
+    rescan: bool,
     progress: &Progress<'_>,
 ) -> Result<samples::Survey> {
     let labelled =
         |(name, media_type): (String, String)| Ok(LabelledDataset { name, media_type: media_type.parse()? });
     let datasets = definitions.into_iter().map(labelled).collect::<Result<Vec<_>>>()?;
     let probe = |bytes: &[u8]| read_dimensions(bytes, &ImageLimits::default());
-    samples::survey(cache_dir, modality.parse()?, &datasets, &probe, progress)
+    let options = ScanOptions { probe: &probe, progress, rescan };
+    samples::survey(cache_dir, modality.parse()?, &datasets, &options)
 }
 
 /// Runs a scan that Ctrl-C ends: a first scan of a large cache takes minutes.

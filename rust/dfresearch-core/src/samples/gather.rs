@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::modality::{Label, MediaType, Modality};
+use crate::samples::candidates::Candidates;
 use crate::samples::list::{SampleList, SampleListBuilder};
 use crate::samples::report::{
     Conflict, DatasetReport, DatasetStatus, QuarantinedFile, StoreReport, UnknownManifestFile,
 };
-use crate::split::{Member, Side, Split, assign_sides, rank};
+use crate::samples::status::set_status;
+use crate::split::{Split, compute_all, rank};
 use crate::store::{
-    ContentHash, DatasetScan, Index, MANIFEST_FILE, Probe, Progress, check_dataset_name, modality_folder,
-    scan_dataset,
+    ContentHash, DatasetRow, Index, MANIFEST_FILE, Probe, Progress, check_dataset_name, is_unchanged_dataset,
+    modality_folder, scan_dataset,
 };
 
 /// What a definition says about a folder: its name and what lies in it.
@@ -25,24 +27,27 @@ pub struct LabelledDataset {
     pub media_type: MediaType,
 }
 
+/// How files are looked at.
+#[derive(Clone, Copy)]
+pub struct ScanOptions<'a> {
+    /// Reads the headers of new images.
+    pub probe: &'a Probe<'a>,
+    /// Called between reads of new files.
+    pub progress: &'a Progress<'a>,
+    /// Whether every file is looked at. Otherwise those of a dataset whose folders have not changed are taken to be as
+    /// they were, but for quarantined ones: a file that is overwritten in place is then noticed with the folder's next
+    /// change, or when it does not decode.
+    pub rescan: bool,
+}
+
 /// All usable files of a modality, before a cap and a split, and the report on them.
 #[derive(Debug)]
 pub struct Survey {
     folder: PathBuf,
     datasets: Vec<LabelledDataset>,
-    /// Readable files, those included that link groups but are no samples.
-    candidates: Vec<Candidate>,
+    candidates: Candidates,
     /// What was found.
     pub report: StoreReport,
-}
-
-#[derive(Debug)]
-struct Candidate {
-    dataset: usize,
-    name: String,
-    content: ContentHash,
-    group: Option<String>,
-    is_sample: bool,
 }
 
 /// Samples of one split of all datasets, in the order of their hash ranks, and the report on the cache.
@@ -55,7 +60,6 @@ struct Candidate {
 /// [`Error::Argument`] for names that leave the cache, for one name with two media types and for a cap of
 /// zero; [`Error::Definition`] for a bad manifest; [`Error::Index`] and [`Error::Io`] when index or folders
 /// cannot be read; whatever `progress` returns.
-#[allow(clippy::too_many_arguments)] // The call that scripts know by these names.
 pub fn gather_samples(
     cache_dir: &Path,
     modality: Modality,
@@ -63,10 +67,9 @@ pub fn gather_samples(
     split: Split,
     max_per_class: Option<usize>,
     seed: u64,
-    probe: &Probe<'_>,
-    progress: &Progress<'_>,
+    options: &ScanOptions<'_>,
 ) -> Result<(SampleList, StoreReport)> {
-    let survey = survey(cache_dir, modality, definitions, probe, progress)?;
+    let survey = survey(cache_dir, modality, definitions, options)?;
     let samples = survey.select(split, max_per_class, seed)?;
     Ok((samples, survey.report))
 }
@@ -76,23 +79,45 @@ pub fn survey(
     cache_dir: &Path,
     modality: Modality,
     definitions: &[LabelledDataset],
-    probe: &Probe<'_>,
-    progress: &Progress<'_>,
+    options: &ScanOptions<'_>,
 ) -> Result<Survey> {
     let datasets = unique_datasets(definitions)?;
     let folder = modality_folder(cache_dir, modality);
     let mut index = Index::open(cache_dir)?;
     let mut report = StoreReport { notices: index.notices().to_vec(), ..StoreReport::default() };
     report.undefined_folders = undefined_folders(&folder, &datasets)?;
-    let mut candidates = Vec::new();
-    for (number, dataset) in datasets.iter().enumerate() {
+
+    let known = index.datasets(modality)?;
+    let mut is_there = Vec::with_capacity(datasets.len());
+    for dataset in &datasets {
+        let row = known.get(&dataset.name).filter(|_| !options.rescan);
+        let folder = folder.join(&dataset.name);
+        let is_unchanged =
+            row.map_or(Ok(false), |row| is_unchanged_dataset(&index, row, &folder, modality))?;
+        if is_unchanged {
+            is_there.push(true);
+            continue;
+        }
+        let ScanOptions { probe, progress, .. } = options;
         let scan = scan_dataset(&mut index, cache_dir, modality, &dataset.name, probe, progress)?;
-        add_dataset(&mut report, &mut candidates, number, dataset, &folder, scan);
+        report.read += scan.read;
+        is_there.push(scan.folder_exists);
     }
-    let mut survey = Survey { folder, datasets, candidates, report };
+    let known = index.datasets(modality)?;
+    let mut survey = Survey { folder, datasets, candidates: Candidates::default(), report };
+    let row = |survey: &Survey, number: usize| {
+        known.get(&survey.datasets[number].name).filter(|_| is_there[number])
+    };
+    for number in 0..survey.datasets.len() {
+        survey.add_dataset(&mut index, number, row(&survey, number))?;
+    }
+    survey.candidates.compare();
     survey.leave_out_conflicts();
     survey.count_duplicates();
-    survey.report.datasets.iter_mut().for_each(set_status);
+    for number in 0..survey.datasets.len() {
+        let fetch = row(&survey, number).and_then(|row| row.fetch.as_ref());
+        set_status(&mut survey.report.datasets[number], fetch);
+    }
     Ok(survey)
 }
 
@@ -102,23 +127,15 @@ impl Survey {
         if max_per_class == Some(0) {
             return Err(Error::argument("max_per_class", "0 keeps nothing; leave it out to keep everything"));
         }
-        let members: Vec<Member<'_>> = self
-            .candidates
-            .iter()
-            .map(|candidate| Member { content: candidate.content, group: candidate.group.as_deref() })
-            .collect();
-        let sides = assign_sides(seed, &members);
-        let mut ranked: Vec<(u64, &Candidate, Side)> = self
-            .candidates
-            .iter()
-            .zip(sides)
-            .filter(|(candidate, _)| candidate.is_sample)
-            .map(|(candidate, side)| (rank(seed, &candidate.content), candidate, side))
-            .collect();
+        let files = &self.candidates;
+        let mut ranked: Vec<(u64, u32)> =
+            compute_all(files.len(), |number| (rank(seed, files.content(number)), number as u32));
+        ranked.retain(|&(_, number)| files.is_sample(number as usize));
         // Copies of the same bytes have one rank: their names decide.
         ranked.sort_unstable_by(|first, second| {
             first.0.cmp(&second.0).then_with(|| self.place(first.1).cmp(&self.place(second.1)))
         });
+        let sides = if split == Split::All { Vec::new() } else { files.sides(seed) };
         let mut builder = SampleListBuilder::default();
         let folders: Vec<u32> = self
             .datasets
@@ -128,44 +145,49 @@ impl Survey {
                 builder.add_dataset(&dataset.name, &folder, dataset.media_type.label())
             })
             .collect();
-        let mut kept = HashMap::from([(Label::Real, 0), (Label::Synthetic, 0)]);
-        for (_, candidate, side) in ranked {
-            let kept = kept.entry(self.label(candidate)).or_insert(0);
+        let mut kept = [0; 2];
+        for (_, number) in ranked {
+            let number = number as usize;
+            let kept = &mut kept[self.label(number) as usize];
             *kept += 1;
-            if max_per_class.is_none_or(|most| *kept <= most) && split.contains(side) {
-                builder.push(folders[candidate.dataset], &candidate.name);
+            let is_on_side = sides.get(number).is_none_or(|side| split.contains(*side));
+            if is_on_side && max_per_class.is_none_or(|most| *kept <= most) {
+                builder.push(folders[files.dataset(number)], files.name(number));
             }
         }
         Ok(builder.build())
     }
 
-    fn place<'a>(&'a self, candidate: &'a Candidate) -> (&'a str, &'a str) {
-        (&self.datasets[candidate.dataset].name, &candidate.name)
+    fn place(&self, number: u32) -> (&str, &str) {
+        let number = number as usize;
+        (&self.datasets[self.candidates.dataset(number)].name, self.candidates.name(number))
     }
 
-    fn label(&self, candidate: &Candidate) -> Label {
-        self.datasets[candidate.dataset].media_type.label()
+    fn label(&self, number: usize) -> Label {
+        self.datasets[self.candidates.dataset(number)].media_type.label()
     }
 
-    fn path(&self, candidate: &Candidate) -> PathBuf {
-        self.folder.join(&self.datasets[candidate.dataset].name).join(&candidate.name)
+    fn path(&self, number: usize) -> PathBuf {
+        let dataset = &self.datasets[self.candidates.dataset(number)];
+        self.folder.join(&dataset.name).join(self.candidates.name(number))
     }
 
     fn leave_out_conflicts(&mut self) {
-        let mut labels: HashMap<ContentHash, [bool; 2]> = HashMap::with_capacity(self.candidates.len());
-        for candidate in &self.candidates {
-            labels.entry(candidate.content).or_default()[self.label(candidate) as usize] = true;
+        let count = self.candidates.len();
+        // Which labels each content has, by its first file.
+        let mut labels = vec![0u8; count];
+        for number in 0..count {
+            labels[self.candidates.first_of_content(number)] |= 1 << self.label(number) as u8;
         }
-        labels.retain(|_, seen| seen[0] && seen[1]);
-        let mut conflicts: HashMap<ContentHash, usize> = HashMap::new();
-        for number in 0..self.candidates.len() {
-            let candidate = &self.candidates[number];
-            if !labels.contains_key(&candidate.content) {
+        let mut conflicts: HashMap<usize, usize> = HashMap::new();
+        for number in 0..count {
+            let first = self.candidates.first_of_content(number);
+            if labels[first] != 0b11 {
                 continue;
             }
-            let (path, label) = (self.path(candidate), self.label(candidate));
+            let (path, label) = (self.path(number), self.label(number));
             let report = &mut self.report;
-            let conflict = *conflicts.entry(candidate.content).or_insert_with(|| {
+            let conflict = *conflicts.entry(first).or_insert_with(|| {
                 report.conflicts.push(Conflict { real: Vec::new(), synthetic: Vec::new() });
                 report.conflicts.len() - 1
             });
@@ -173,20 +195,84 @@ impl Survey {
                 Label::Real => report.conflicts[conflict].real.push(path),
                 Label::Synthetic => report.conflicts[conflict].synthetic.push(path),
             }
-            if candidate.is_sample {
-                let dataset = &mut report.datasets[candidate.dataset];
+            if self.candidates.is_sample(number) {
+                let dataset = &mut report.datasets[self.candidates.dataset(number)];
                 dataset.samples -= 1;
                 dataset.conflicting += 1;
-                self.candidates[number].is_sample = false;
+                self.candidates.leave_out(number);
             }
         }
     }
 
     fn count_duplicates(&mut self) {
-        let samples = self.candidates.iter().filter(|candidate| candidate.is_sample);
-        let contents: std::collections::HashSet<ContentHash> =
-            samples.clone().map(|candidate| candidate.content).collect();
-        self.report.duplicates = samples.count() - contents.len();
+        let mut is_seen = vec![false; self.candidates.len()];
+        for number in (0..self.candidates.len()).filter(|&number| self.candidates.is_sample(number)) {
+            let first = self.candidates.first_of_content(number);
+            self.report.duplicates += usize::from(std::mem::replace(&mut is_seen[first], true));
+        }
+    }
+
+    /// Takes a dataset's files from the index; there is no row when there is no folder.
+    fn add_dataset(&mut self, index: &mut Index, number: usize, row: Option<&DatasetRow>) -> Result<()> {
+        let Self { folder, datasets, candidates, report } = self;
+        let dataset = &datasets[number];
+        let folder = folder.join(&dataset.name);
+        let mut entry = DatasetReport {
+            name: dataset.name.clone(),
+            media_type: dataset.media_type,
+            status: DatasetStatus::Missing,
+            samples: 0,
+            quarantined: 0,
+            conflicting: 0,
+            other_files: 0,
+            wanted: None,
+            gone: 0,
+            reason: String::new(),
+        };
+        let Some(row) = row else {
+            entry.reason = format!("no folder {}", folder.display());
+            report.datasets.push(entry);
+            return Ok(());
+        };
+        if row.media_type.as_deref() != Some(dataset.media_type.name()) {
+            index.relabel(row.id, dataset.media_type)?;
+        }
+        entry.other_files = row.other_files;
+        index.each_file(row.id, &mut |file| {
+            let is_sample = file.quarantine_reason.is_none();
+            // What never was an image links nothing: empty files and error pages are alike everywhere. What a
+            // decoder refused later goes on linking, so that the refusal moves no other sample.
+            if let Some(content) = file.content.filter(|_| file.accepted) {
+                let content = ContentHash::from_bytes(content);
+                candidates.push(number, file.name, content, file.group, is_sample);
+            }
+            match file.quarantine_reason {
+                None => entry.samples += 1,
+                Some(reason) => {
+                    entry.quarantined += 1;
+                    let file = QuarantinedFile { path: folder.join(file.name), reason: reason.to_owned() };
+                    report.quarantined.push(file);
+                }
+            }
+        })?;
+        let gaps = index.manifest_gaps(row.id)?;
+        entry.gone = gaps.iter().filter(|gap| gap.fetched).count();
+        if let Some(fetch) = &row.fetch {
+            entry.wanted = fetch.wanted;
+            // Where the manifest is gone as well.
+            let files = entry.samples + entry.quarantined;
+            entry.gone = entry.gone.max(fetch.fetched.saturating_sub(files));
+        }
+        let manifest = folder.join(MANIFEST_FILE);
+        report.unknown_manifest_files.extend(
+            gaps.into_iter().filter(|gap| !gap.fetched).map(|gap| UnknownManifestFile {
+                manifest: manifest.clone(),
+                line: gap.line,
+                file: gap.file,
+            }),
+        );
+        report.datasets.push(entry);
+        Ok(())
     }
 }
 
@@ -228,87 +314,4 @@ fn undefined_folders(folder: &Path, datasets: &[LabelledDataset]) -> Result<Vec<
     }
     undefined.sort();
     Ok(undefined)
-}
-
-fn add_dataset(
-    report: &mut StoreReport,
-    candidates: &mut Vec<Candidate>,
-    number: usize,
-    dataset: &LabelledDataset,
-    folder: &Path,
-    scan: DatasetScan,
-) {
-    let folder = folder.join(&dataset.name);
-    let mut entry = DatasetReport {
-        name: dataset.name.clone(),
-        media_type: dataset.media_type,
-        status: DatasetStatus::Missing,
-        samples: 0,
-        quarantined: 0,
-        conflicting: 0,
-        other_files: scan.other_files,
-        reason: String::new(),
-    };
-    if !scan.folder_exists {
-        entry.reason = format!("no folder {}", folder.display());
-    }
-    report.read += scan.read;
-    report.unknown_manifest_files.extend(
-        scan.unknown_manifest_files.into_iter().map(|(line, file)| UnknownManifestFile {
-            manifest: folder.join(MANIFEST_FILE),
-            line,
-            file,
-        }),
-    );
-    for file in scan.files {
-        let is_sample = file.record.quarantine_reason.is_none();
-        // What never was an image links nothing: empty files and error pages are alike everywhere. What a
-        // decoder refused later goes on linking, so that the refusal moves no other sample.
-        if let Some(content) = file.record.content
-            && file.record.accepted
-        {
-            let group = file.record.group;
-            candidates.push(Candidate {
-                dataset: number,
-                name: file.name.clone(),
-                content,
-                group,
-                is_sample,
-            });
-        }
-        match file.record.quarantine_reason {
-            None => entry.samples += 1,
-            Some(reason) => {
-                entry.quarantined += 1;
-                report.quarantined.push(QuarantinedFile { path: folder.join(file.name), reason });
-            }
-        }
-    }
-    report.datasets.push(entry);
-}
-
-fn set_status(dataset: &mut DatasetReport) {
-    let left_out = dataset.quarantined + dataset.conflicting;
-    dataset.status = match (dataset.samples, left_out) {
-        (0, 0) => DatasetStatus::Missing,
-        (0, _) => DatasetStatus::Failed,
-        (_, 0) => DatasetStatus::Ok,
-        (_, _) => DatasetStatus::Partial,
-    };
-    let mut reasons = Vec::new();
-    if !dataset.reason.is_empty() {
-        reasons.push(std::mem::take(&mut dataset.reason));
-    } else if dataset.status == DatasetStatus::Missing {
-        reasons.push("no media files in the folder".to_owned());
-    }
-    if dataset.quarantined > 0 {
-        reasons.push(format!("{} quarantined", dataset.quarantined));
-    }
-    if dataset.conflicting > 0 {
-        reasons.push(format!("{} also under the other label", dataset.conflicting));
-    }
-    if dataset.status == DatasetStatus::Missing && dataset.other_files > 0 {
-        reasons.push(format!("{} with other extensions", dataset.other_files));
-    }
-    dataset.reason = reasons.join(", ");
 }

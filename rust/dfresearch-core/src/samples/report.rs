@@ -49,7 +49,11 @@ pub struct DatasetReport {
     pub conflicting: usize,
     /// Files with extensions that are not the modality's; they are not looked at.
     pub other_files: usize,
-    /// Why the status is not OK; empty when it is.
+    /// How many samples the fetch was to bring; none where nothing was fetched.
+    pub wanted: Option<usize>,
+    /// Files that were fetched and are not there any more.
+    pub gone: usize,
+    /// Why the status is not OK, and what a fetch has to say.
     pub reason: String,
 }
 
@@ -58,9 +62,11 @@ pub struct DatasetReport {
 pub enum DatasetStatus {
     /// Every media file is a sample, and there is at least one.
     Ok,
-    /// Some media files are samples, others are not.
+    /// Some media files are samples, others are not; or a fetch is not finished.
     Partial,
-    /// There are media files, and none can be used.
+    /// A person has to be let in before it can be fetched.
+    Gated,
+    /// There are media files, and none can be used; or it could not be fetched.
     Failed,
     /// There is no media file.
     Missing,
@@ -72,6 +78,7 @@ impl DatasetStatus {
         match self {
             Self::Ok => "OK",
             Self::Partial => "PARTIAL",
+            Self::Gated => "GATED",
             Self::Failed => "FAILED",
             Self::Missing => "MISSING",
         }

@@ -37,7 +37,7 @@ impl Cache {
             .iter()
             .map(|&(name, media_type)| LabelledDataset { name: name.to_owned(), media_type })
             .collect();
-        survey(self.0.path(), Modality::Image, &definitions, &probe, &|_| Ok(()))
+        survey(self.0.path(), Modality::Image, &definitions, &OPTIONS)
     }
 
     fn report(&self, definitions: &[(&str, MediaType)]) -> StoreReport {
@@ -48,6 +48,8 @@ impl Cache {
         paths(&self.survey(definitions).unwrap().select(split, most, SPLIT_SEED).unwrap())
     }
 }
+
+const OPTIONS: ScanOptions<'static> = ScanOptions { probe: &probe, progress: &|_| Ok(()), rescan: false };
 
 fn probe(bytes: &[u8]) -> Result<(usize, usize), DecodeError> {
     if bytes.starts_with(b"bad") {
@@ -282,7 +284,7 @@ fn names_that_leave_the_cache_or_contradict_each_other_are_refused() {
 fn a_cache_that_does_not_exist_has_no_samples_and_is_not_created() {
     let nowhere = Path::new("/nowhere/cache");
     let definitions = [LabelledDataset { name: "cats".to_owned(), media_type: REAL }];
-    let survey = survey(nowhere, Modality::Image, &definitions, &probe, &|_| Ok(())).unwrap();
+    let survey = survey(nowhere, Modality::Image, &definitions, &OPTIONS).unwrap();
     assert!(survey.select(Split::All, None, SPLIT_SEED).unwrap().is_empty());
     assert_eq!(survey.report.datasets[0].status, DatasetStatus::Missing);
     assert_eq!(survey.report.notices, [] as [&str; 0]);

@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::catalog::DatasetDefinition;
 use crate::error::{DecodeError, Error, Result};
 use crate::modality::Modality;
 
@@ -33,9 +34,11 @@ pub use fetch_state::{
     FETCH_STATE_FILE, FetchIdentity, FetchOutcome, FetchState, FetchStatus, RefusedMedium, SampleOrigin,
 };
 pub use files::{holds_media, media_extensions};
+pub(crate) use index::{DatasetRow, FetchSummary};
 pub use index::{FileRecord, INDEX_FILE, Index};
 pub use manifest::{MANIFEST_FILE, Manifest};
 pub use probe::{MediaProperties, probe};
+pub(crate) use scan::is_unchanged_dataset;
 pub use scan::{DatasetScan, Progress, ScanProgress, ScannedFile, scan_dataset};
 pub use staging::{Refusal, StagedSample, Stager};
 pub use writer::{DatasetWriter, Opened};
@@ -100,6 +103,27 @@ pub fn check_dataset_name(name: &str) -> Result<()> {
     Err(Error::argument("name", reason))
 }
 
+/// Writes into the index what definitions say of their datasets: label, generator, content.
+///
+/// # Errors
+/// [`Error::Argument`] for a name that leaves the cache; [`Error::Index`] when the index cannot be opened or written.
+pub fn describe_datasets(cache_dir: &Path, definitions: &[DatasetDefinition]) -> Result<()> {
+    let mut index = Index::open(cache_dir)?;
+    for definition in definitions {
+        check_dataset_name(&definition.name)?;
+        let DatasetDefinition { name, modality, media_type, generator_family, content_category, .. } =
+            definition;
+        index.describe(
+            *modality,
+            name,
+            *media_type,
+            generator_family.as_deref(),
+            content_category.as_deref(),
+        )?;
+    }
+    Ok(())
+}
+
 /// Remembers that these files, as they are now, cannot be used, each with its reason, until the file itself
 /// changes.
 ///
@@ -132,3 +156,7 @@ fn place_in_cache(cache_dir: &Path, path: &Path) -> Option<(Modality, String, St
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod schema_tests;

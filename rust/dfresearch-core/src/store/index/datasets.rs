@@ -218,11 +218,6 @@ impl Index {
         read().map_err(|error| self.failed(error))
     }
 
-    /// One dataset, if the index knows it.
-    pub(crate) fn dataset(&self, modality: Modality, name: &str) -> Result<Option<DatasetRow>> {
-        Ok(self.datasets(modality)?.remove(name))
-    }
-
     /// The folders of a dataset as the last scan saw them.
     pub(crate) fn folders(&self, dataset: i64) -> Result<Vec<FolderState>> {
         let read = || {

@@ -15,8 +15,10 @@ use crate::modality::Modality;
 use crate::store::files::FileState;
 use crate::store::{ContentHash, MediaProperties, SampleOrigin};
 
-pub(crate) use datasets::{DatasetRow, FileRow};
+pub(crate) use datasets::{DatasetRow, FetchSummary};
 pub(super) use datasets::{ManifestGap, ScanMemory};
+#[cfg(test)]
+pub(super) use schema::VERSION_1;
 
 /// The index's name in the cache folder.
 pub const INDEX_FILE: &str = "index.sqlite3";

@@ -11,7 +11,7 @@ pub(super) const OLDEST_KEPT_VERSION: i64 = 1;
 /// What makes version 1 of nothing, version 2 of version 1, and so on: new files and old ones end up alike.
 const UPGRADES: [&str; 2] = [VERSION_1, VERSION_2];
 
-pub(super) const VERSION_1: &str = "
+pub(in crate::store) const VERSION_1: &str = "
 CREATE TABLE dataset (
     id INTEGER PRIMARY KEY,
     modality TEXT NOT NULL,

@@ -146,7 +146,7 @@ fn offer(writer: &mut DatasetWriter, number: u32) {
         return;
     }
     let staged = writer.stager().stage(&mut image(number).as_slice()).unwrap().unwrap();
-    let group = (number % 2 == 0).then(|| format!("cats:data/0.parquet:{number}"));
+    let group = number.is_multiple_of(2).then(|| format!("cats:data/0.parquet:{number}"));
     writer.accept(staged, origin(number), group).unwrap();
 }
 

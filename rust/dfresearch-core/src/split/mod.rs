@@ -24,11 +24,17 @@
 //! shared by all datasets of a modality (the crops of one photograph stand in a real and in a synthetic
 //! dataset), so that a name like `1`, used for different things in two datasets, makes one group of both.
 
-use std::collections::HashMap;
+mod parallel;
+mod sameness;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sha2::{Digest, Sha256};
 
+use self::sameness::first_equal;
 use crate::store::ContentHash;
+
+pub(crate) use self::parallel::compute_all;
 
 /// The seed of the split. It never follows the seed of a training run: results stay comparable.
 pub const SPLIT_SEED: u64 = 42;
@@ -76,11 +82,12 @@ impl Split {
 }
 
 /// The side of the split that a sample is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Side {
     /// Trains.
     Train,
     /// Validates.
+    #[default]
     Validation,
 }
 
@@ -129,53 +136,98 @@ fn hash_u64(domain: &[u8], seed: u64, parts: &[&[u8]]) -> u64 {
 /// assert_eq!(sides[0], sides[1]);
 /// ```
 pub fn assign_sides(seed: u64, members: &[Member<'_>]) -> Vec<Side> {
-    let mut links = Links::default();
-    let mut contents: HashMap<ContentHash, usize> = HashMap::with_capacity(members.len());
-    let mut names: HashMap<&str, usize> = HashMap::new();
-    let mut nodes = Vec::with_capacity(members.len());
+    let first_of_content = first_of_content(members.len(), |number| &members[number].content);
+    let mut names = Vec::new();
+    let mut groups = Vec::with_capacity(members.len());
     for member in members {
-        let content = *contents.entry(member.content).or_insert_with(|| links.add());
-        match member.group {
-            // Only a file's own group draws: the content of a file with a named group is a mere link.
-            None => {
-                if draw(seed, CONTENT_GROUP, member.content.as_bytes()) == Side::Train {
-                    links.set_train(content);
-                }
-            }
-            Some(name) => {
-                let group = *names.entry(name).or_insert_with(|| {
-                    let node = links.add();
-                    if draw(seed, NAMED_GROUP, name.as_bytes()) == Side::Train {
-                        links.set_train(node);
-                    }
-                    node
-                });
-                links.join(content, group);
-            }
-        }
-        nodes.push(content);
+        groups.push(member.group.map(|_| names.len()));
+        names.extend(member.group);
     }
-    nodes.into_iter().map(|node| if links.trains(node) { Side::Train } else { Side::Validation }).collect()
+    let view = MembersView {
+        first_of_content: &first_of_content,
+        content: &|number| &members[number].content,
+        group: &|number| groups[number],
+        group_count: names.len(),
+        group_name: &|group| names[group],
+    };
+    assign_sides_of(seed, &view)
+}
+
+/// For each of `count` files, the first one with the same bytes.
+pub(crate) fn first_of_content<'a>(count: usize, content: impl Fn(usize) -> &'a ContentHash) -> Vec<u32> {
+    let prefix = |number| {
+        let bytes = content(number).as_bytes();
+        bytes.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+    };
+    first_equal(count, prefix, |one, other| content(one).cmp(content(other)))
+}
+
+/// Files wherever they are kept, by their numbers.
+pub(crate) struct MembersView<'a> {
+    /// The first file with the same bytes.
+    pub first_of_content: &'a [u32],
+    pub content: &'a (dyn Fn(usize) -> &'a ContentHash + Sync),
+    /// The number of the group that the manifest names for the file.
+    pub group: &'a (dyn Fn(usize) -> Option<usize> + Sync),
+    /// Several groups may have one name, and are one then.
+    pub group_count: usize,
+    pub group_name: &'a (dyn Fn(usize) -> &'a str + Sync),
+}
+
+/// The side of every file, in their order.
+pub(crate) fn assign_sides_of(seed: u64, members: &MembersView<'_>) -> Vec<Side> {
+    let count = members.first_of_content.len();
+    // Only a file's own group draws: the content of a file with a named group is a mere link.
+    let mut sides = compute_all(count, |number| match (members.group)(number) {
+        None => draw(seed, CONTENT_GROUP, (members.content)(number).as_bytes()),
+        Some(_) => Side::Validation,
+    });
+    if members.group_count == 0 {
+        return sides;
+    }
+    let hash = |group: usize| {
+        let mut hasher = DefaultHasher::new();
+        (members.group_name)(group).hash(&mut hasher);
+        hasher.finish()
+    };
+    let name = members.group_name;
+    let first_of_name = first_equal(members.group_count, hash, |one, other| name(one).cmp(name(other)));
+    let drawn = compute_all(members.group_count, |group| draw(seed, NAMED_GROUP, name(group).as_bytes()));
+
+    // Contents come first, then groups.
+    let mut links = Links::new(count + members.group_count);
+    for (number, &content) in members.first_of_content.iter().enumerate() {
+        if let Some(group) = (members.group)(number) {
+            let group = first_of_name[group] as usize;
+            links.join(content as usize, count + group);
+            if drawn[group] == Side::Train {
+                links.set_train(count + group);
+            }
+        } else if sides[number] == Side::Train {
+            links.set_train(content as usize);
+        }
+    }
+    for (side, &content) in sides.iter_mut().zip(members.first_of_content) {
+        *side = if links.trains(content as usize) { Side::Train } else { Side::Validation };
+    }
+    sides
 }
 
 /// Union-find over contents and groups; the root of a set knows whether one of its groups was drawn to train.
-#[derive(Default)]
 struct Links {
-    parent: Vec<usize>,
+    parent: Vec<u32>,
     train: Vec<bool>,
 }
 
 impl Links {
-    fn add(&mut self) -> usize {
-        self.parent.push(self.parent.len());
-        self.train.push(false);
-        self.parent.len() - 1
+    fn new(count: usize) -> Self {
+        Self { parent: (0..count as u32).collect(), train: vec![false; count] }
     }
 
     fn root(&mut self, mut node: usize) -> usize {
-        while self.parent[node] != node {
-            self.parent[node] = self.parent[self.parent[node]];
-            node = self.parent[node];
+        while self.parent[node] as usize != node {
+            self.parent[node] = self.parent[self.parent[node] as usize];
+            node = self.parent[node] as usize;
         }
         node
     }
@@ -183,7 +235,7 @@ impl Links {
     fn join(&mut self, first: usize, second: usize) {
         let (first, second) = (self.root(first), self.root(second));
         let train = self.train[first] || self.train[second];
-        self.parent[second] = first;
+        self.parent[second] = first as u32;
         self.train[first] = train;
     }
 
