@@ -1,10 +1,17 @@
 """The rules of the research: constants, data commands and the evaluation. READ-ONLY for agents.
 
-    uv run prepare.py --demo --modality image     # build the demonstration data in .demo/
+    uv run prepare.py --modality image            # fetch the competition's image datasets, and your own
+    uv run prepare.py --dry-run                   # what that would fetch, and how large it is
     uv run prepare.py --verify                    # what the cache holds, dataset by dataset
+    uv run prepare.py --check                     # decode everything that it holds, and quarantine what fails
+    uv run prepare.py --demo --modality image     # build the demonstration data in .demo/
 
-`--verify` looks at the bytes of a file, for duplicates, and at its header. Pixels are checked when they are decoded: a
-file that fails then is quarantined by the run that found it.
+A download goes on where an earlier one ended, however it ended; what is complete is not fetched again. With the same
+`--seed` every machine gets the same samples. The datasets are those of the competition's definitions, which are fetched
+when they are older than a day, and of `datasets/*.yaml`. DFRESEARCH_CONFIG_URL names another place for the former.
+
+`--verify` looks at headers alone. `--check` decodes every file to its end, in processes that a file may crash or hang;
+without it, a file that fails is quarantined by the training that finds it.
 
 A score is comparable with another one because this file, the validation split and the budget stay what they are.
 """
@@ -15,6 +22,7 @@ from dotenv import load_dotenv
 load_dotenv()
 
 import argparse
+import json
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -26,7 +34,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import dfresearch_rs
-from dfresearch import data
+from dfresearch import command_line, data, download, media_check, samples
 from dfresearch.training import TrainingError, run_to_exit_code
 
 TIME_BUDGET = 600
@@ -53,6 +61,8 @@ SN34_ALPHA = 1.2
 SN34_BETA = 1.8
 
 DEMO_CACHE = Path(".demo")
+
+BYTES_PER_GIGABYTE = 10**9
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -127,11 +137,87 @@ def _synthetic_probability(logits: object, batch_size: int) -> Tensor:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def download_datasets(modality: str, max_workers: int = 4, max_samples: int = 500) -> dict[str, int]:
+    """Fetch every dataset of a modality, print what came of it, and return how many samples each has now."""
+    refresh_definitions(modality, force=False)
+    return data.download_all_datasets(modality, max_workers, max_samples)
+
+
+def refresh_definitions(modality: str, *, force: bool) -> None:
+    """Bring the competition's definitions up to date and print what changed.
+
+    Raises:
+        TrainingError: there are none, not even old ones or your own.
+    """
+    try:
+        outcome = download.refresh_configs(data.CACHE_DIR, force)
+    except dfresearch_rs.DfresearchError as error:
+        if not data.load_dataset_config(modality)["datasets"]:
+            raise TrainingError(f"{error}\n{fill_by_hand(modality)}") from error
+        print(f"the competition's definitions are not there, only those of datasets/{modality}.yaml: {error}")
+    else:
+        print("\n".join(outcome.lines), flush=True)
+
+
+def download_or_plan(modality: str, arguments: argparse.Namespace) -> None:
+    """Fetch the datasets that the command line chooses, or say what a fetch would do."""
+    refresh_definitions(modality, force=arguments.refresh_configs)
+    settings = download.DownloadSettings(
+        max_samples=arguments.max_samples,
+        workers=arguments.workers,
+        seed=arguments.seed,
+        retry=arguments.retry,
+        max_disk_bytes=None if arguments.max_disk_gb is None else round(arguments.max_disk_gb * BYTES_PER_GIGABYTE),
+    )
+    definitions = choice_of(arguments).among(data.load_dataset_config(modality)["datasets"])
+    if not definitions:
+        raise TrainingError(f"no {modality} dataset is defined.\n{fill_by_hand(modality)}")
+    if arguments.dry_run:
+        print(download.plan_table(download.plan(data.CACHE_DIR, definitions, settings)))
+        return
+    report = download.download(data.CACHE_DIR, definitions, settings, show=True)
+    if not any(dataset.samples for dataset in report.datasets):
+        raise TrainingError("not a single sample was fetched; the reasons are above")
+
+
+def choice_of(arguments: argparse.Namespace) -> samples.DatasetChoice:
+    """Return the datasets that the command line names."""
+    return samples.DatasetChoice(tuple(arguments.datasets), arguments.media_type)
+
+
 def verify_cache(modality: str) -> int:
     """Print what the cache holds of a modality, dataset by dataset, and return the number of usable samples."""
-    report = data.survey_cache(modality)
-    print(report.table())
-    return report.num_samples
+    survey = data.survey_cache(modality)
+    print(survey.table())
+    return survey.num_samples
+
+
+def verify(modalities: Sequence[str], arguments: argparse.Namespace) -> None:
+    """Print what the cache holds of the chosen datasets, as tables or as JSON.
+
+    Raises:
+        TrainingError: it holds nothing of them.
+    """
+    surveys = [data.survey_cache(modality, rescan=arguments.rescan) for modality in modalities]
+    surveys = [survey.narrowed(choice_of(arguments)) for survey in surveys]
+    if arguments.json:
+        print(json.dumps({survey.modality: survey.as_dict() for survey in surveys}, indent=2))
+    else:
+        print("\n".join(survey.table() for survey in surveys))
+    if not any(survey.num_samples for survey in surveys):
+        raise TrainingError(f"there is no usable sample in {data.CACHE_DIR}")
+
+
+def check(modality: str, arguments: argparse.Namespace) -> None:
+    """Decode every file of the chosen datasets, quarantine what fails, and print how many files that is."""
+    media_types = {each["name"]: each["media_type"] for each in data.load_dataset_config(modality)["datasets"]}
+    choice, listing = choice_of(arguments), data.gather_samples(modality, split="all")
+    names = (listing.dataset(index) for index in range(len(listing)))
+    chosen = [index for index, name in enumerate(names) if choice.keeps(name, media_types[name])]
+    files = (listing[index][0] for index in chosen)
+    # Standard output is for the JSON.
+    stream = sys.stderr if arguments.json else sys.stdout
+    media_check.check_cache(data.CACHE_DIR, modality, files, len(chosen), arguments.workers, stream)
 
 
 def build_demo(modality: str) -> None:
@@ -145,10 +231,10 @@ def build_demo(modality: str) -> None:
         raise TrainingError(f"no demonstration data for {modality}: {error}") from error
 
 
-def refuse_download(modality: str) -> None:
-    """Say that this version downloads nothing, and how to fill the cache by hand."""
-    raise TrainingError(
-        f"this version does not download datasets. To fill the cache by hand:\n"
+def fill_by_hand(modality: str) -> str:
+    """Say how the cache is filled without a download."""
+    return (
+        f"To fill the cache by hand:\n"
         f"  1. put the media files of each dataset into a folder of its own: "
         f"{data.CACHE_DIR / 'datasets' / modality / 'NAME'}/\n"
         f"  2. say in datasets/{modality}.yaml what they are (datasets/{modality}.yaml.example shows how):\n"
@@ -168,29 +254,74 @@ def refuse_download(modality: str) -> None:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--modality", choices=MODALITIES, help="default: image; all of them with --verify")
-    commands = parser.add_mutually_exclusive_group()
+    number, count, seed = command_line.positive_number, command_line.positive_integer, command_line.seed
+    parser.add_argument("--modality", choices=MODALITIES, help="default: image; all of them with --verify and --check")
+
+    commands = parser.add_argument_group("commands, instead of the download")
+    commands.add_argument("--dry-run", action="store_true", help="print what would be fetched, and how large it is")
+    commands.add_argument("--verify", action="store_true", help="print what the cache holds; exit code 1 for nothing")
+    commands.add_argument("--check", action="store_true", help="decode every file, quarantine what fails; goes first")
     commands.add_argument("--demo", action="store_true", help=f"build the demonstration data in {DEMO_CACHE}/")
-    commands.add_argument("--verify", action="store_true", help="print what the cache holds; only headers are read")
-    return parser.parse_args(arguments)
+
+    which = parser.add_argument_group("which datasets (for all commands but --demo)")
+    which.add_argument(
+        "--datasets",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="only those whose name fits, such as 'deepfake-*'; may be repeated",
+    )
+    which.add_argument("--media-type", choices=tuple(data.LABEL_MAP), help="only those of this type")
+
+    fetch = parser.add_argument_group("download")
+    defaults = download.DownloadSettings()
+    fetch.add_argument(
+        "--max-samples", type=count, default=defaults.max_samples, help="of each dataset (default: %(default)s)"
+    )
+    fetch.add_argument(
+        "--workers",
+        type=count,
+        default=defaults.workers,
+        help="datasets to fetch, or processes to check with, at a time (default: %(default)s)",
+    )
+    fetch.add_argument(
+        "--seed", type=seed, default=defaults.seed, help="chooses the samples of a dataset (default: %(default)s)"
+    )
+    fetch.add_argument("--retry", action="store_true", help="try what failed or came in part again")
+    fetch.add_argument("--max-disk-gb", type=number, help="stop before the cache takes more than that (10^9 bytes)")
+    fetch.add_argument("--refresh-configs", action="store_true", help="fetch the definitions whatever their age")
+
+    report = parser.add_argument_group("--verify")
+    report.add_argument("--json", action="store_true", help="as JSON on standard output")
+    report.add_argument("--rescan", action="store_true", help="look at every file anew, not only at new ones")
+    parsed = parser.parse_args(arguments)
+    given = [name for name in ("dry_run", "verify", "check", "demo") if getattr(parsed, name)]
+    if len(given) > 1 and given != ["verify", "check"]:
+        parser.error(f"--{given[0].replace('_', '-')} and --{given[1]} are two commands: give one")
+    for name in ("json", "rescan"):
+        if getattr(parsed, name) and not parsed.verify:
+            parser.error(f"--{name} belongs to --verify")
+    return parsed
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command that the command line names."""
+    modalities = MODALITIES if arguments.modality is None else (arguments.modality,)
+    if arguments.check:
+        for modality in modalities:
+            check(modality, arguments)
     if arguments.verify:
-        modalities = MODALITIES if arguments.modality is None else (arguments.modality,)
-        if sum(verify_cache(modality) for modality in modalities) == 0:
-            raise TrainingError(f"there is no usable sample in {data.CACHE_DIR}")
+        verify(modalities, arguments)
     elif arguments.demo:
         build_demo(arguments.modality or "image")
-    else:
-        refuse_download(arguments.modality or "image")
+    elif not arguments.check:
+        download_or_plan(arguments.modality or "image", arguments)
 
 
 def main() -> int:
     """Run the script and return its exit code."""
     arguments = parse_arguments()
-    return run_to_exit_code(lambda: run(arguments))
+    return run_to_exit_code(lambda: run(arguments), interrupted="what is done stays done, and the next run goes on")
 
 
 if __name__ == "__main__":

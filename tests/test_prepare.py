@@ -1,6 +1,8 @@
 """`prepare.py`: constants, the evaluation that every score comes from, and the data commands."""
 
+import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -202,29 +204,30 @@ def test_verify_cache_returns_the_number_of_samples(cache):
     assert prepare.verify_cache("image") == 3
 
 
-@pytest.mark.parametrize("modality", prepare.MODALITIES)
-def test_downloading_is_refused_with_what_to_do_instead(cache, capsys, modality):
-    assert command("--modality", modality) == 1
-    errors = capsys.readouterr().err
-    assert "does not download" in errors
-    assert str(cache / "datasets" / modality) in errors
-    assert f"datasets/{modality}.yaml" in errors
-    assert "--demo" in errors
-    # The bare training command would write its checkpoint over a person's own.
-    assert errors.endswith(f"make demo-{modality}\n")
-    assert f"train_{modality}.py" not in errors
+def test_verify_shows_the_datasets_that_are_chosen(cache, capsys):
+    assert command("--verify", "--modality", "image", "--datasets", "ren*") == 1
+    lines = [line.split()[:1] for line in capsys.readouterr().out.splitlines()]
+    assert ["renders"] in lines
+    assert ["photos"] not in lines
+    assert command("--verify", "--modality", "image", "--media-type", "real") == 0
+    assert "3 image samples: 3 real, 0 synthetic" in capsys.readouterr().out
 
 
-def test_the_layout_that_the_refusal_describes_works(cache, tmp_path, capsys):
-    assert command("--modality", "image") == 1
-    errors = capsys.readouterr().err
-    definition = errors[errors.index("datasets:\n") : errors.index("  3. ")]
-    (tmp_path / "datasets").mkdir()
-    (tmp_path / "datasets" / "image.yaml").write_text(definition)
-    folder = cache / "datasets" / "image" / "NAME"
-    folder.mkdir()
-    Image.new("RGB", (8, 8)).save(folder / "a.png")
-    assert prepare.verify_cache("image") == 4
+def test_verify_as_json_is_nothing_but_json(cache, capsys):
+    (cache / "datasets" / "image" / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    (cache / "datasets" / "image" / "stray").mkdir()
+    Image.new("RGB", (8, 8)).save(cache / "datasets" / "image" / "stray" / "a.png")
+    assert command("--verify", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == list(prepare.MODALITIES)
+    image = found["image"]
+    assert (image["samples"], image["real"], image["synthetic"]) == (3, 3, 0)
+    photos, renders = image["datasets"]
+    assert (photos["name"], photos["media_type"], photos["samples"], photos["quarantined"]) == ("photos", "real", 3, 1)
+    assert (renders["status"], renders["samples"]) == ("MISSING", 0)
+    assert [Path(entry["file"]).name for entry in image["quarantined"]] == ["broken.jpg"]
+    assert [Path(folder).name for folder in image["undefined_folders"]] == ["stray"]
+    assert found["video"]["datasets"] == []
 
 
 @pytest.mark.parametrize("modality", prepare.MODALITIES)
@@ -238,9 +241,23 @@ def test_demonstration_data_that_cannot_be_built_is_one_line(monkeypatch, capsys
     assert capsys.readouterr().err == f"error: no demonstration data for {modality}: nothing to build it from\n"
 
 
-def test_commands_exclude_each_other():
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--demo", "--verify"],
+        ["--dry-run", "--check"],
+        ["--json"],
+        ["--check", "--rescan"],
+        ["--max-samples", "0"],
+        ["--workers", "-1"],
+        ["--max-disk-gb", "0"],
+        ["--media-type", "fake"],
+    ],
+)
+def test_command_lines_that_mean_nothing_are_refused(arguments, capsys):
     with pytest.raises(SystemExit):
-        prepare.parse_arguments(["--demo", "--verify"])
+        prepare.parse_arguments(arguments)
+    assert "usage:" in capsys.readouterr().err
 
 
 def test_a_cache_that_is_a_file_is_one_line(tmp_path, monkeypatch, capsys):

@@ -283,7 +283,8 @@ def test_the_same_bytes_under_both_labels_are_in_conflict(place):
     workplace = place(*made)
     finished = workplace.prepare("--modality", "image")
     verified = workplace.prepare("--verify", "--modality", "image")
-    assert "conflict" in (finished.stdout + finished.stderr + verified.stdout + verified.stderr).lower()
+    assert finished.returncode == 0
+    assert "left out, because the same bytes are called both real and synthetic" in verified.stdout
     config = samples.load_dataset_config(workplace.cache, "image", workplace.folder / "none")
     left = {sha256(path.read_bytes()) for path, _ in samples.gather_samples(workplace.cache, "image", config, "all")}
     assert len(left) == 6

@@ -43,23 +43,11 @@ def stages(output):
 def downloads(monkeypatch):
     """Give `prepare` a download that only writes down what it is asked for."""
     calls = []
-    monkeypatch.setattr(
-        prepare, "download_datasets", lambda *names, **options: calls.append((names, options)), raising=False
-    )
+    monkeypatch.setattr(prepare, "download_datasets", lambda *names, **options: calls.append((names, options)))
     return calls
 
 
 # Stages
-
-
-def test_without_a_download_the_way_out_is_named(workplace, monkeypatch, capsys):
-    monkeypatch.delattr(prepare, "download_datasets", raising=False)
-    assert train("--epochs", "1") == 1
-    captured = capsys.readouterr()
-    assert "does not download datasets" in captured.err
-    assert "--skip-download" in captured.err
-    assert stages(captured.out) == ["download"]
-    assert list(workplace.iterdir()) == []
 
 
 def test_a_download_gets_what_the_command_line_says(workplace, downloads, capsys):

@@ -11,16 +11,19 @@ from typing import Any
 from torch import Tensor
 
 import dfresearch_rs
-from dfresearch import samples, transforms
+from dfresearch import download, samples, transforms
 from dfresearch.samples import LABEL_MAP, SPLIT_SEED, CacheSurvey
 
 __all__ = [
     "CACHE_DIR",
     "LABEL_MAP",
     "BatchLoader",
+    "download_all_datasets",
+    "download_and_cache_dataset",
     "gather_samples",
     "load_dataset_config",
     "make_dataloader",
+    "refresh_configs",
     "survey_cache",
 ]
 
@@ -36,14 +39,93 @@ PREFETCHED_BATCHES = 4
 def load_dataset_config(modality: str, force_refresh: bool = False) -> dict[str, Any]:
     """Return `{"datasets": [definition, ...]}`: the competition's definitions in the cache and `datasets/*.yaml`.
 
-    Definitions are read anew at every call, so `force_refresh`, which scripts may pass, changes nothing.
+    Files are read anew at every call. With `force_refresh` the competition's are fetched before, whatever their age.
     """
+    if force_refresh:
+        refresh_configs()
     return samples.load_dataset_config(CACHE_DIR, modality)
 
 
-def survey_cache(modality: str) -> CacheSurvey:
+def refresh_configs(force: bool = True) -> "dfresearch_rs.ConfigRefresh":
+    """Fetch the competition's definitions into the cache; without `force`, only those that are older than a day.
+
+    The environment's `DFRESEARCH_CONFIG_URL` names another place than the competition's repository: an address or a
+    folder. Where it cannot be reached, or what it has is not valid, the definitions that are there stay.
+
+    Raises:
+        dfresearch_rs.DfresearchError: it cannot be reached, and there are no definitions to go on with.
+
+    Warns:
+        UserWarning: it could not be reached, and how old the definitions are that are used instead.
+    """
+    outcome = download.refresh_configs(CACHE_DIR, force)
+    if outcome.state == "kept":
+        warnings.warn(outcome.lines[0], stacklevel=2)
+    return outcome
+
+
+def survey_cache(modality: str, *, rescan: bool = False) -> CacheSurvey:
     """Look at everything that the cache holds of a modality: what `prepare.py --verify` prints."""
-    return samples.survey_cache(CACHE_DIR, modality, load_dataset_config(modality))
+    return samples.survey_cache(CACHE_DIR, modality, load_dataset_config(modality), rescan=rescan)
+
+
+def download_all_datasets(
+    modality: str, max_workers: int = 4, max_samples_per_dataset: int = 500, progress: bool = True
+) -> dict[str, int]:
+    """Fetch every dataset of a modality and return how many samples each has now.
+
+    What is complete already is not fetched again, and a dataset that fails does not keep the others away: it is
+    printed with its reason, and `prepare.py --verify` shows it, too.
+
+    Args:
+        modality: "image", "video" or "audio".
+        max_workers: datasets that are fetched at a time.
+        max_samples_per_dataset: samples of each dataset, of which a machine with the same seed gets the same.
+        progress: show what is going on, on a terminal in place, otherwise a line for each dataset as it ends.
+    """
+    settings = download.DownloadSettings(max_samples=max_samples_per_dataset, workers=max_workers)
+    report = download.download(CACHE_DIR, load_dataset_config(modality)["datasets"], settings, show=progress)
+    return {dataset.name: dataset.samples for dataset in report.datasets}
+
+
+def download_and_cache_dataset(
+    dataset_name: str,
+    hf_path: str,
+    modality: str,
+    max_samples: int = 500,
+    media_type: str = "synthetic",
+    source_format: str | None = None,
+    data_columns: Sequence[str] | None = None,
+    include_paths: Sequence[str] | None = None,
+    exclude_paths: Sequence[str] | None = None,
+    media_per_archive: int = 100,
+    archives_per_dataset: int = 5,
+) -> Path:
+    """Fetch one dataset from the Hugging Face hub, whether it is defined or not, and return its folder.
+
+    The other arguments are the fields of a definition. Only datasets that are defined, too, are trained on.
+
+    Raises:
+        dfresearch_rs.DfresearchError: there is not a single sample of it; the message says why.
+    """
+    definition: dict[str, Any] = {
+        "name": dataset_name,
+        "path": hf_path,
+        "modality": modality,
+        "media_type": media_type,
+        "source": "huggingface",
+        "media_per_archive": media_per_archive,
+        "archives_per_dataset": archives_per_dataset,
+    }
+    lists = {"data_columns": data_columns, "include_paths": include_paths, "exclude_paths": exclude_paths}
+    definition |= {field: list(value) for field, value in lists.items() if value is not None}
+    if source_format is not None:
+        definition["source_format"] = source_format
+    report = download.download(CACHE_DIR, [definition], download.DownloadSettings(max_samples=max_samples), show=False)
+    (dataset,) = report.datasets
+    if dataset.samples == 0:
+        raise dfresearch_rs.DfresearchError(f"{dataset_name}: {dataset.status}: {dataset.reason}")
+    return CACHE_DIR / "datasets" / modality / dataset_name
 
 
 def gather_samples(

@@ -6,7 +6,8 @@ Everything is said in the arguments; `dfresearch.data` calls these functions wit
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ __all__ = [
     "LABEL_MAP",
     "SPLIT_SEED",
     "CacheSurvey",
+    "DatasetChoice",
+    "aligned",
     "default_cache_dir",
     "gather_samples",
     "load_dataset_config",
@@ -32,6 +35,17 @@ SPLIT_SEED = 42
 # How many files a message names before it only counts them.
 NAMED_FILES = 3
 
+# What is told of a dataset as data.
+REPORT_FIELDS = (
+    "name",
+    "media_type",
+    "samples",
+    "quarantined",
+    "conflicting",
+    "other_files",
+    "status",
+    "reason",
+)
 TABLE_HEADER = ("dataset", "type", "samples", "quarantined", "status", "reason")
 
 
@@ -87,9 +101,44 @@ def gather_samples(
     return samples
 
 
-def survey_cache(cache_dir: Path, modality: str, config: Mapping[str, Any]) -> "CacheSurvey":
-    """Look at everything that the cache holds of a modality."""
-    report = dfresearch_rs.survey_cache(cache_dir, modality, _labelled_names(config))
+@dataclass(frozen=True)
+class DatasetChoice:
+    """Which datasets a command is about."""
+
+    patterns: Sequence[str] = ()
+    """Shell patterns of names, of which one has to match; none means every name."""
+    media_type: str | None = None
+    """`real`, `synthetic` or `semisynthetic`; None means all."""
+
+    def keeps(self, name: str, media_type: str) -> bool:
+        """Tell whether a dataset is among them."""
+        return (not self.patterns or any(fnmatchcase(name, pattern) for pattern in self.patterns)) and (
+            self.media_type in (None, media_type)
+        )
+
+    def among(self, definitions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Return the definitions that are chosen.
+
+        Raises:
+            dfresearch_rs.ArgumentError: a pattern fits no definition at all, or nothing is chosen of some.
+        """
+        names = [definition["name"] for definition in definitions]
+        for pattern in self.patterns:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise dfresearch_rs.ArgumentError(
+                    f"datasets: {pattern!r} fits none of {len(names)} names"
+                    + (f", such as {names[0]}" if names else "")
+                )
+        chosen = [definition for definition in definitions if self.keeps(definition["name"], definition["media_type"])]
+        if definitions and not chosen:
+            raise dfresearch_rs.ArgumentError(f"media_type: none of the chosen datasets is {self.media_type}")
+        return chosen
+
+
+def survey_cache(cache_dir: Path, modality: str, config: Mapping[str, Any], *, rescan: bool = False) -> "CacheSurvey":
+    """Look at everything that the cache holds of a modality; `rescan` looks at every file anew."""
+    options = {"rescan": True} if rescan else {}
+    report = dfresearch_rs.survey_cache(cache_dir, modality, _labelled_names(config), **options)
     return CacheSurvey(modality, report)
 
 
@@ -99,34 +148,75 @@ class CacheSurvey:
 
     modality: str
     report: StoreReport
+    choice: DatasetChoice = DatasetChoice()
+    """The datasets that are shown and counted; what the report says of the others is left out."""
+
+    def narrowed(self, choice: DatasetChoice) -> "CacheSurvey":
+        """Return the survey of some of its datasets."""
+        return replace(self, choice=choice)
+
+    @property
+    def datasets(self) -> list[DatasetReport]:
+        """The datasets that are chosen."""
+        return [dataset for dataset in self.report.datasets if self.choice.keeps(dataset.name, dataset.media_type)]
 
     @property
     def num_samples(self) -> int:
         """The number of usable samples."""
-        return sum(dataset.samples for dataset in self.report.datasets)
+        return sum(dataset.samples for dataset in self.datasets)
 
     def table(self) -> str:
         """One line per dataset, the totals, and whatever a person should look at."""
-        rows = [TABLE_HEADER, *(_row(dataset) for dataset in self.report.datasets)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(TABLE_HEADER))]
-        lines = [
-            "  ".join(
-                # Numbers stand on the right.
-                cell.rjust(width) if column in (2, 3) else cell.ljust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
+        rows = [TABLE_HEADER, *(_row(dataset) for dataset in self.datasets)]
+        lines = aligned(rows, numbers=(2, 3))
         return "\n".join([*lines, self._totals(), *_notes(self.report, named_quarantine=True)])
 
-    def _totals(self) -> str:
+    def as_dict(self) -> dict[str, Any]:
+        """Return what `table` says as data that JSON can hold."""
+        real, synthetic = self._by_label()
+        return {
+            "samples": self.num_samples,
+            "real": real,
+            "synthetic": synthetic,
+            "datasets": [{field: getattr(dataset, field) for field in REPORT_FIELDS} for dataset in self.datasets],
+            "quarantined": [{"file": str(path), "reason": reason} for path, reason in self.report.quarantined],
+            "conflicts": [
+                {"real": [str(path) for path in real_files], "synthetic": [str(path) for path in synthetic_files]}
+                for real_files, synthetic_files in self.report.conflicts
+            ],
+            "undefined_folders": [str(folder) for folder in self.report.undefined_folders],
+            "missing_files": [
+                {"manifest": str(manifest), "line": line, "file": file}
+                for manifest, line, file in self.report.unknown_manifest_files
+            ],
+            "duplicates": self.report.duplicates,
+            "notices": list(self.report.notices),
+        }
+
+    def _by_label(self) -> tuple[int, int]:
         by_label = [0, 0]
-        for dataset in self.report.datasets:
+        for dataset in self.datasets:
             by_label[LABEL_MAP[dataset.media_type]] += dataset.samples
+        return by_label[0], by_label[1]
+
+    def _totals(self) -> str:
+        real, synthetic = self._by_label()
         return (
-            f"{self.num_samples} {self.modality} samples: {by_label[0]} real, {by_label[1]} synthetic; "
+            f"{self.num_samples} {self.modality} samples: {real} real, {synthetic} synthetic; "
             f"{len(self.report.quarantined)} files quarantined"
         )
+
+
+def aligned(rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> list[str]:
+    """Return the lines of a table; the columns `numbers` stand on the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column in numbers else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _row(dataset: DatasetReport) -> tuple[str, ...]:

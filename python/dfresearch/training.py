@@ -373,7 +373,11 @@ def print_summary(values: Mapping[str, object]) -> Mapping[str, object]:
     return values
 
 
-def run_to_exit_code(run: Callable[[], int | None], advice_out_of_memory: str = "lower --batch-size") -> int:
+def run_to_exit_code(
+    run: Callable[[], int | None],
+    advice_out_of_memory: str = "lower --batch-size",
+    interrupted: str = "no score, and the last complete checkpoint stays",
+) -> int:
     """Call `run` and return the process's exit code: `run`'s own or 0, 1 after an error, 130 after Ctrl-C.
 
     Errors that are no fault of the code (data, budget, memory, disk, rights, a loss that diverged) are one line on
@@ -382,7 +386,7 @@ def run_to_exit_code(run: Callable[[], int | None], advice_out_of_memory: str = 
     try:
         return run() or 0
     except KeyboardInterrupt:
-        print("\ninterrupted: no score, and the last complete checkpoint stays", file=sys.stderr)
+        print(f"\ninterrupted: {interrupted}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except torch.OutOfMemoryError as error:
         first_line = str(error).splitlines()[0]

@@ -396,6 +396,168 @@ def quarantine(cache_dir: str | PathLike[str], entries: Sequence[tuple[str | Pat
     Returns how many of them the index of the cache knows; others are left alone.
     """
 
+@final
+class ConfigRefresh:
+    """What a refresh of the competition's definitions came to."""
+
+    @property
+    def state(self) -> str:
+        """``replaced``, ``unchanged``, ``recent`` (not asked: it is less than a day old), ``kept`` (the source failed) or
+        ``own`` (files that a person put there)."""
+    @property
+    def folder(self) -> Path:
+        """The folder of the definitions."""
+    @property
+    def url(self) -> str | None:
+        """Where the definitions are from; None when they are a person's."""
+    @property
+    def commit(self) -> str | None:
+        """The repository's commit, where there is one."""
+    @property
+    def age_seconds(self) -> float:
+        """For how long the source was not asked."""
+    @property
+    def reason(self) -> str:
+        """Why the earlier definitions stay; empty otherwise."""
+    @property
+    def set_aside(self) -> Path | None:
+        """Where a person's files lie now."""
+    @property
+    def lines(self) -> list[str]:
+        """What happened and what changed, in words."""
+
+def refresh_configs(cache_dir: str | PathLike[str], force: bool = False) -> ConfigRefresh:
+    """Bring the competition's definitions in ``{cache_dir}/gasbench_configs`` up to date.
+
+    They come from the competition's repository, or from the address or folder in ``DFRESEARCH_CONFIG_URL``. Unless
+    ``force``, the source is asked once a day, and a person's own files stay.
+
+    Raises:
+        FetchError: the source fails, and there are no definitions to go on with.
+        DefinitionError: the same for definitions that are not valid.
+    """
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Fetching
+# ---------------------------------------------------------------------------------------------------------------------
+
+@final
+class DatasetOutcome:
+    """How the fetch of a dataset ended."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def status(self) -> str:
+        """``OK`` (all that is wanted, or all there is), ``PARTIAL`` (the next run goes on), ``GATED`` (a person has to be
+        let in), ``FAILED`` (no samples), ``BUSY`` (another process fetches it) or ``KEPT`` (filled by hand)."""
+    @property
+    def samples(self) -> int:
+        """How many it has now."""
+    @property
+    def wanted(self) -> int:
+        """How many were asked for at most."""
+    @property
+    def bytes(self) -> int:
+        """What came over the network."""
+    @property
+    def reason(self) -> str:
+        """What a person should know; empty when there is nothing."""
+
+@final
+class PrepareReport:
+    """How a fetch ended."""
+
+    @property
+    def datasets(self) -> list[DatasetOutcome]:
+        """One for each definition, in their order."""
+
+@final
+class PrepareProgress:
+    """How far a fetch is."""
+
+    @property
+    def datasets(self) -> list[tuple[str, str, int, int, int]]:
+        """Name, state (``waiting``, ``listing``, ``fetching``, or its status once it has ended), samples, samples that
+        are wanted, and bytes that came, of each dataset."""
+    @property
+    def samples(self) -> int: ...
+    @property
+    def wanted(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def bytes_per_second(self) -> float: ...
+    @property
+    def seconds_left(self) -> float | None:
+        """None while there is no rate to tell it from."""
+
+@final
+class DatasetPlan:
+    """What would be fetched of a dataset."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def media_type(self) -> str: ...
+    @property
+    def status(self) -> str:
+        """``complete``, ``fetch``, ``unknown`` (the source cannot be asked), ``kept`` (filled by hand) or ``refused``."""
+    @property
+    def files(self) -> int | None:
+        """Source files that would be read at most; None when the source cannot be asked."""
+    @property
+    def samples(self) -> int | None:
+        """Samples that it would have at most."""
+    @property
+    def bytes(self) -> int | None:
+        """What would come over the network at most; of archives only parts may be read."""
+    @property
+    def note(self) -> str: ...
+
+def prepare_datasets(
+    cache_dir: str | PathLike[str],
+    definitions: Sequence[Mapping[str, object]],
+    *,
+    max_samples: int = 500,
+    workers: int = 4,
+    seed: int = 42,
+    retry: bool = False,
+    max_disk_bytes: int | None = None,
+    progress: Callable[[PrepareProgress], object] | None = None,
+) -> PrepareReport:
+    """Fetch datasets into the cache; one that fails does not stop the others. Ctrl-C ends it cleanly, and it goes on later.
+
+    Which samples a dataset gets, and their order, is a function of its definition, of the revision that is pinned when
+    it is begun, and of ``seed``. What is there already is not fetched again.
+
+    Args:
+        cache_dir: the cache folder; made when it is not there.
+        definitions: dictionaries with the fields of the definition files.
+        max_samples: of each dataset.
+        workers: transfers at a time, over all datasets.
+        seed: another one takes other samples.
+        retry: try source files again that failed for good.
+        max_disk_bytes: what the datasets of the cache may take; None leaves only a reserve free.
+        progress: called several times a second with how far it is; an exception from it ends the fetch.
+
+    Raises:
+        ArgumentError: a definition or a number is not valid.
+    """
+
+def plan_datasets(
+    cache_dir: str | PathLike[str],
+    definitions: Sequence[Mapping[str, object]],
+    *,
+    max_samples: int = 500,
+    workers: int = 4,
+    seed: int = 42,
+    retry: bool = False,
+    max_disk_bytes: int | None = None,
+    progress: Callable[[PrepareProgress], object] | None = None,
+) -> list[DatasetPlan]:
+    """Tell what `prepare_datasets` would fetch; nothing is written. A source that cannot be reached is asked once."""
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Load
 # ---------------------------------------------------------------------------------------------------------------------

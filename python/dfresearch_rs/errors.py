@@ -11,6 +11,7 @@ __all__ = [
     "DecodeError",
     "DefinitionError",
     "DfresearchError",
+    "FetchError",
     "InternalError",
     "LoaderError",
     "SubmissionError",
@@ -39,6 +40,10 @@ class DefinitionError(DfresearchError, ValueError):
 
 class CacheIndexError(DfresearchError):
     """The index of a cache folder cannot be opened, read or written."""
+
+
+class FetchError(DfresearchError, RuntimeError):
+    """Something could not be fetched; the message starts with its address or name."""
 
 
 class SubmissionError(DfresearchError, ValueError):

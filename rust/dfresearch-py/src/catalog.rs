@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use dfresearch_core::catalog::upstream::{self, refresh_over_http};
 use dfresearch_core::catalog::{self, DatasetDefinition, FilterValue};
+use dfresearch_core::http::{HttpClient, HttpSettings};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::errors::run_detached;
+use crate::errors::{run_detached, run_until_signal};
 
 /// The definitions of a modality as dictionaries, and warnings.
 #[pyfunction]
@@ -19,6 +21,50 @@ pub fn load_catalog<'py>(
     let catalog = run_detached(py, || catalog::load_catalog(&upstream_dir, &own_dir, modality.parse()?))?;
     let definitions = catalog.definitions.iter().map(|definition| definition_dict(py, definition));
     Ok((definitions.collect::<PyResult<_>>()?, catalog.warnings.iter().map(ToString::to_string).collect()))
+}
+
+/// How often the definitions are asked for.
+const REFRESH_ATTEMPTS: u32 = 2;
+
+/// What a refresh of the competition's definitions came to.
+#[pyclass(frozen, get_all, module = "dfresearch_rs")]
+pub struct ConfigRefresh {
+    state: &'static str,
+    folder: PathBuf,
+    url: Option<String>,
+    commit: Option<String>,
+    age_seconds: f64,
+    reason: String,
+    set_aside: Option<PathBuf>,
+    lines: Vec<String>,
+}
+
+impl From<upstream::ConfigRefresh> for ConfigRefresh {
+    fn from(refresh: upstream::ConfigRefresh) -> Self {
+        Self {
+            state: refresh.state.name(),
+            lines: refresh.lines(),
+            folder: refresh.folder,
+            url: refresh.record.as_ref().map(|record| record.url.clone()),
+            commit: refresh.record.and_then(|record| record.commit),
+            age_seconds: refresh.age.as_secs_f64(),
+            reason: refresh.reason,
+            set_aside: refresh.set_aside,
+        }
+    }
+}
+
+/// Brings the competition's definitions in the cache up to date.
+#[pyfunction]
+#[pyo3(signature = (cache_dir, force=false))]
+pub fn refresh_configs(py: Python<'_>, cache_dir: PathBuf, force: bool) -> PyResult<ConfigRefresh> {
+    let refresh = run_until_signal(py, |stop| {
+        // Definitions of yesterday are no reason to wait long.
+        let settings = HttpSettings::from_environment()?;
+        let settings = HttpSettings { attempts: settings.attempts.min(REFRESH_ATTEMPTS), ..settings };
+        refresh_over_http(&cache_dir, force, &HttpClient::new(settings, stop.clone()))
+    })?;
+    Ok(ConfigRefresh::from(refresh))
 }
 
 /// The fields that a definition gives, by their names in the definition files.

@@ -1,10 +1,13 @@
 //! The one place where the interpreter is released and where core errors become Python exceptions.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use dfresearch_core::Error;
+use dfresearch_core::stop::StopFlag;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -15,6 +18,9 @@ const EXCEPTIONS: &str = "dfresearch_rs.errors";
 
 /// The number that every platform gives to "no such file or directory".
 const NO_SUCH_FILE: i32 = 2;
+
+/// Between two looks at whether a signal came.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Runs `work` with the interpreter released; errors and panics come back as exceptions.
 pub fn run_detached<T, F>(py: Python<'_>, work: F) -> PyResult<T>
@@ -27,6 +33,30 @@ where
         Ok(Err(error)) => Err(to_exception(py, error)),
         Err(panic) => Err(exception(py, "InternalError", format!("panic: {}", panic_message(&*panic)))),
     }
+}
+
+/// The same for work that Ctrl-C ends: the exception that a signal raises is returned once the work has stopped.
+pub fn run_until_signal<T, F>(py: Python<'_>, work: F) -> PyResult<T>
+where
+    F: FnOnce(&StopFlag) -> dfresearch_core::Result<T> + Send,
+    T: Send,
+{
+    let mut raised = None;
+    let result = run_detached(py, || {
+        let stop = StopFlag::default();
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| work(&stop));
+            while !worker.is_finished() {
+                if let Err(exception) = Python::attach(|py| py.check_signals()) {
+                    raised.get_or_insert(exception);
+                    stop.stop();
+                }
+                thread::sleep(SIGNAL_INTERVAL);
+            }
+            worker.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
+    });
+    raised.map_or(result, Err)
 }
 
 /// An argument that cannot be extracted or that the binding itself refuses.
@@ -46,6 +76,7 @@ pub fn to_exception(py: Python<'_>, error: Error) -> PyErr {
         Error::Index { .. } => "CacheIndexError",
         Error::Submission { .. } => "SubmissionError",
         Error::Loader { .. } => "LoaderError",
+        Error::Fetch { .. } => "FetchError",
         _ => "DfresearchError",
     };
     exception(py, class, error.to_string())

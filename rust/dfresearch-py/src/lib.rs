@@ -14,6 +14,7 @@ mod errors;
 mod loader;
 mod metric;
 mod pipeline;
+mod prepare;
 mod preprocess;
 mod state_dict;
 mod store;
@@ -37,13 +38,17 @@ mod _native {
         reverberation,
     };
     #[pymodule_export]
-    use crate::catalog::load_catalog;
+    use crate::catalog::{ConfigRefresh, load_catalog, refresh_configs};
     #[pymodule_export]
     use crate::decode::{decode_audio, decode_image, decode_video, recompress_image};
     #[pymodule_export]
     use crate::loader::{Loader, LoaderIterator};
     #[pymodule_export]
     use crate::metric::{PyScore, blend_robustness, provenance_weights, sn34_score};
+    #[pymodule_export]
+    use crate::prepare::{PyDatasetOutcome, PyDatasetPlan, PyPrepareProgress, PyPrepareReport};
+    #[pymodule_export]
+    use crate::prepare::{plan_datasets, prepare_datasets};
     #[pymodule_export]
     use crate::preprocess::{preprocess_audio, preprocess_image, preprocess_video};
     #[pymodule_export]

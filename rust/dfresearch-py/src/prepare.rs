@@ -4,31 +4,33 @@ use std::path::PathBuf;
 
 use dfresearch_core::catalog::DatasetDefinition;
 use dfresearch_core::http::HttpSettings;
-use dfresearch_core::prepare::{self, DatasetOutcome, DatasetPlan, PrepareOptions, PrepareProgress};
+use dfresearch_core::prepare::{
+    self, DatasetOutcome, DatasetPlan, DatasetProgress, PrepareOptions, PrepareProgress,
+};
 use dfresearch_core::stop::StopFlag;
 use dfresearch_core::{Error, Result};
 use pyo3::prelude::*;
 
 use crate::errors::{argument_error, run_detached};
 
-/// How far a dataset is.
-#[pyclass(frozen, get_all, module = "dfresearch_rs", name = "DatasetProgress")]
-pub struct PyDatasetProgress {
-    name: String,
-    state: &'static str,
-    samples: usize,
-    wanted: usize,
-    bytes: u64,
-}
+/// Name, state, samples, samples that are wanted, and bytes of a dataset.
+type DatasetRow = (String, &'static str, usize, usize, u64);
 
 /// How far all of them are.
 #[pyclass(frozen, get_all, module = "dfresearch_rs", name = "PrepareProgress")]
 pub struct PyPrepareProgress {
-    datasets: Vec<Py<PyDatasetProgress>>,
+    datasets: Vec<DatasetRow>,
     samples: usize,
     wanted: usize,
     bytes: u64,
-    seconds: f64,
+    bytes_per_second: f64,
+    seconds_left: Option<f64>,
+}
+
+/// How the fetch of all of them ended.
+#[pyclass(frozen, get_all, module = "dfresearch_rs", name = "PrepareReport")]
+pub struct PyPrepareReport {
+    datasets: Vec<Py<PyDatasetOutcome>>,
 }
 
 /// How the fetch of a dataset ended.
@@ -46,35 +48,28 @@ pub struct PyDatasetOutcome {
 #[pyclass(frozen, get_all, module = "dfresearch_rs", name = "DatasetPlan")]
 pub struct PyDatasetPlan {
     name: String,
-    planned: &'static str,
+    media_type: &'static str,
+    status: &'static str,
     files: Option<usize>,
     samples: Option<usize>,
     bytes: Option<u64>,
     note: String,
 }
 
-impl PyPrepareProgress {
-    fn new(py: Python<'_>, progress: &PrepareProgress) -> PyResult<Self> {
-        let sum = |count: fn(&prepare::DatasetProgress) -> usize| progress.datasets.iter().map(count).sum();
-        let dataset = |dataset: &prepare::DatasetProgress| {
-            Py::new(
-                py,
-                PyDatasetProgress {
-                    name: dataset.name.clone(),
-                    state: dataset.state.name(),
-                    samples: dataset.samples,
-                    wanted: dataset.wanted,
-                    bytes: dataset.bytes,
-                },
-            )
+impl From<&PrepareProgress> for PyPrepareProgress {
+    fn from(progress: &PrepareProgress) -> Self {
+        let sum = |count: fn(&DatasetProgress) -> usize| progress.datasets.iter().map(count).sum();
+        let row = |dataset: &DatasetProgress| {
+            (dataset.name.clone(), dataset.state.name(), dataset.samples, dataset.wanted, dataset.bytes)
         };
-        Ok(Self {
+        Self {
             samples: sum(|dataset| dataset.samples),
             wanted: sum(|dataset| dataset.wanted),
             bytes: progress.datasets.iter().map(|dataset| dataset.bytes).sum(),
-            seconds: progress.seconds,
-            datasets: progress.datasets.iter().map(dataset).collect::<PyResult<_>>()?,
-        })
+            bytes_per_second: progress.bytes_per_second,
+            seconds_left: progress.seconds_left,
+            datasets: progress.datasets.iter().map(row).collect(),
+        }
     }
 }
 
@@ -87,8 +82,8 @@ impl From<DatasetOutcome> for PyDatasetOutcome {
 
 impl From<DatasetPlan> for PyDatasetPlan {
     fn from(plan: DatasetPlan) -> Self {
-        let DatasetPlan { name, planned, files, samples, bytes, note } = plan;
-        Self { name, planned: planned.name(), files, samples, bytes, note }
+        let DatasetPlan { name, media_type, planned, files, samples, bytes, note } = plan;
+        Self { name, media_type: media_type.name(), status: planned.name(), files, samples, bytes, note }
     }
 }
 
@@ -108,18 +103,23 @@ pub fn prepare_datasets(
     retry: bool,
     max_disk_bytes: Option<u64>,
     progress: Option<Py<PyAny>>,
-) -> PyResult<Vec<PyDatasetOutcome>> {
+) -> PyResult<PyPrepareReport> {
     let definitions = read_definitions(py, &definitions)?;
-    let options = |http| PrepareOptions { cache_dir, max_samples, workers, seed, retry, max_disk_bytes, http };
+    let options =
+        |http| PrepareOptions { cache_dir, max_samples, workers, seed, retry, max_disk_bytes, http };
     let outcomes = run_with_progress(py, progress, |stop, tick| {
         prepare::prepare(&definitions, &options(HttpSettings::from_environment()?), stop, tick)
     })?;
-    Ok(outcomes.into_iter().map(PyDatasetOutcome::from).collect())
+    let datasets = outcomes.into_iter().map(|outcome| Py::new(py, PyDatasetOutcome::from(outcome)));
+    Ok(PyPrepareReport { datasets: datasets.collect::<PyResult<_>>()? })
 }
 
 /// What `prepare_datasets` would fetch.
 #[pyfunction]
-#[pyo3(signature = (cache_dir, definitions, *, max_samples=500, workers=4, seed=42, progress=None))]
+#[pyo3(signature = (
+    cache_dir, definitions, *, max_samples=500, workers=4, seed=42, retry=false, max_disk_bytes=None, progress=None,
+))]
+#[allow(clippy::too_many_arguments)] // The keywords of the Python function.
 pub fn plan_datasets(
     py: Python<'_>,
     cache_dir: PathBuf,
@@ -127,18 +127,13 @@ pub fn plan_datasets(
     max_samples: usize,
     workers: usize,
     seed: u64,
+    retry: bool,
+    max_disk_bytes: Option<u64>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Vec<PyDatasetPlan>> {
     let definitions = read_definitions(py, &definitions)?;
-    let options = |http| PrepareOptions {
-        cache_dir,
-        max_samples,
-        workers,
-        seed,
-        retry: false,
-        max_disk_bytes: None,
-        http,
-    };
+    let options =
+        |http| PrepareOptions { cache_dir, max_samples, workers, seed, retry, max_disk_bytes, http };
     let plans = run_with_progress(py, progress, |stop, tick| {
         prepare::plan(&definitions, &options(HttpSettings::from_environment()?), stop, tick)
     })?;
@@ -169,7 +164,7 @@ fn run_with_progress<T: Send>(
             let told = Python::attach(|py| {
                 py.check_signals()?;
                 match &progress {
-                    Some(progress) => progress.call1(py, (PyPrepareProgress::new(py, state)?,)).map(drop),
+                    Some(progress) => progress.call1(py, (PyPrepareProgress::from(state),)).map(drop),
                     None => Ok(()),
                 }
             });

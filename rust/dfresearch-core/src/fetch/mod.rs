@@ -233,6 +233,7 @@ impl RemoteFile {
 
     /// Sees to it that a block is there. `until` is the block where a request for it ends at the latest.
     fn ensure(&mut self, block: u64, until: u64) -> Result<()> {
+        self.client.stop().check()?;
         self.check_unchanged()?;
         match self.blocks[block as usize] {
             Block::Ready(_) => return Ok(()),

@@ -73,10 +73,11 @@ pub(super) fn open(
         return Ok(Opened::Changed(reason));
     }
     let tag = strong_tag(response.header("etag"));
-    if let (Some(known), Some(tag), false) = (known_tag, &tag, is_vouched_for(&response, entry)) {
-        if known != tag {
-            return Ok(Opened::Changed(format!("its entity tag is {tag}, not {known}")));
-        }
+    if let (Some(known), Some(tag)) = (known_tag, &tag)
+        && known != tag
+        && !is_vouched_for(&response, entry)
+    {
+        return Ok(Opened::Changed(format!("its entity tag is {tag}, not {known}")));
     }
     let (position, end) = match response.content_range() {
         Some((part, _)) if response.status == 206 => (part.start, part.end),

@@ -28,8 +28,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use ureq::http::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector, RustlsConnector};
-use ureq::{Agent, Timeout};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, RustlsConnector, SocksConnector};
+use ureq::{Agent, Proxy, Timeout};
 use url::Url;
 
 use self::connector::{WatchedConnector, WatchedResolver};
@@ -70,7 +70,11 @@ struct Shared {
 impl HttpClient {
     /// A client that ends all its waiting when `stop` asks for it.
     pub fn new(settings: HttpSettings, stop: StopFlag) -> Self {
-        let agent = |with_proxy: bool| {
+        Self::with_proxy(settings, stop, Proxy::try_from_env())
+    }
+
+    fn with_proxy(settings: HttpSettings, stop: StopFlag, proxy: Option<Proxy>) -> Self {
+        let agent = |proxy: Option<Proxy>| {
             let config = Agent::config_builder()
                 .http_status_as_error(false)
                 .max_redirects(0)
@@ -80,8 +84,13 @@ impl HttpClient {
                 .timeout_resolve(Some(settings.connect_timeout))
                 .timeout_connect(Some(settings.connect_timeout))
                 .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build());
-            let config = if with_proxy { config } else { config.proxy(None) };
+            let config = config
+                .proxy(proxy)
+                // For connections that are not watched by ours: those through a SOCKS proxy.
+                .timeout_per_read(Some(settings.stall_timeout))
+                .timeout_per_write(Some(settings.stall_timeout));
             let connector = ()
+                .chain(SocksConnector::default())
                 .chain(ConnectProxyConnector::default())
                 .chain(WatchedConnector {
                     stop: stop.clone(),
@@ -91,7 +100,7 @@ impl HttpClient {
                 .chain(RustlsConnector::default());
             Agent::with_parts(config.build(), connector, WatchedResolver { stop: stop.clone() })
         };
-        let (agent, direct) = (agent(true), agent(false));
+        let (agent, direct) = (agent(proxy), agent(None));
         Self { shared: Arc::new(Shared { settings, stop, agent, direct }) }
     }
 

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use crate::archive::{Flow, Origin, Selection, extract};
+use crate::catalog::DatasetDefinition;
 use crate::error::Result;
+use crate::modality::Modality;
 use crate::prepare::dataset::{End, Job};
 use crate::prepare::plan::{ArchiveFile, is_filtered};
 use crate::store::SampleOrigin;
@@ -75,7 +77,8 @@ fn fetch_archive(job: &mut Job<'_>, archive: &ArchiveFile) -> Result<()> {
         if taken.contains(&medium.origin) {
             return Ok(Flow::Continue);
         }
-        let group = shared_row(&medium.origin).map(|row| format!("{}:{path}:{row}", definition.name));
+        let group =
+            shared_row(definition, &medium.origin).map(|row| format!("{}:{path}:{row}", definition.name));
         let origin = SampleOrigin { source_file: path.to_owned(), origin: medium.origin };
         if job.writer.is_refused(&origin) {
             return Ok(Flow::Continue);
@@ -86,7 +89,7 @@ fn fetch_archive(job: &mut Job<'_>, archive: &ArchiveFile) -> Result<()> {
                 left -= 1;
                 job.show_samples();
             }
-            Err(refusal) => job.writer.refuse(origin, refusal.to_string())?,
+            Err(refusal) => job.writer.refuse(origin, refusal.reason)?,
         }
         Ok(if left == 0 { Flow::Stop } else { Flow::Continue })
     })?;
@@ -97,7 +100,13 @@ fn fetch_archive(job: &mut Job<'_>, archive: &ArchiveFile) -> Result<()> {
     source.discard(remote)
 }
 
-/// The row of a medium that may share it with others.
-fn shared_row(origin: &Origin) -> Option<u64> {
-    origin.row.filter(|_| origin.column.is_some() || origin.position.is_some())
+/// The row of a medium that shares it with others: several columns of media, or a list.
+fn shared_row(definition: &DatasetDefinition, origin: &Origin) -> Option<u64> {
+    let column = origin.column.as_deref().unwrap_or_default();
+    let several = match definition.data_columns.as_deref() {
+        Some(columns) => columns.len() > 1,
+        // Without a column of this name every one that looks like sound is taken.
+        None => definition.modality == Modality::Audio && !column.eq_ignore_ascii_case("audio"),
+    };
+    origin.row.filter(|_| several || origin.position.is_some())
 }

@@ -10,13 +10,16 @@ use crate::fetch::Meter;
 use crate::http::HttpClient;
 use crate::hub::{self, Hub};
 use crate::prepare::disk::{DiskBudget, is_disk_full};
+use crate::prepare::gasstation::Week;
 use crate::prepare::permits::Permits;
 use crate::prepare::plan::{Listing, Quota, SourceFiles, list_files};
 use crate::prepare::progress::{Board, DatasetState};
 use crate::prepare::source::{PARTS_FOLDER, RemoteSource};
 use crate::prepare::{DatasetOutcome, OutcomeStatus, PrepareOptions, archives, files, gasstation};
 use crate::stop::StopFlag;
-use crate::store::{DatasetWriter, FetchIdentity, FetchOutcome, FetchState, FetchStatus, Opened, modality_folder};
+use crate::store::{
+    DatasetWriter, FetchIdentity, FetchOutcome, FetchState, FetchStatus, Opened, modality_folder,
+};
 
 /// Failed source files that a reason names before it only counts them.
 const NAMED_FAILURES: usize = 3;
@@ -41,8 +44,8 @@ pub(super) struct Job<'a> {
     pub writer: DatasetWriter,
     /// Source files that failed in the run before this one, with the reason.
     pub failed_before: HashMap<String, String>,
-    /// Source files with media that an earlier run refused.
-    pub refused_sources: HashSet<String>,
+    /// Source files that gave something in an earlier run: a sample, or a medium that was refused.
+    pub sources: HashSet<String>,
     /// Source files that failed and were passed over, with the reason.
     pub failures: Vec<(String, String)>,
     /// What archives held that is no sample, by kind.
@@ -71,7 +74,7 @@ impl Fetcher<'_> {
             }
             Ok(outcome) => outcome,
         };
-        self.board.finish(position, outcome.samples);
+        self.board.finish(position, outcome.samples, DatasetState::Finished(outcome.status));
         Ok(outcome)
     }
 
@@ -84,18 +87,26 @@ impl Fetcher<'_> {
             }
         };
         if writer.is_foreign()? {
-            let reason = "filled by hand or by another program: used as it is; remove its folder to fetch it".to_owned();
+            let reason = "filled by hand or by another program: used as it is; remove its folder to fetch it"
+                .to_owned();
             return Ok(self.outcome(position, definition, OutcomeStatus::Kept, 0, reason));
         }
         let quota = Quota::new(definition, self.options.max_samples);
-        let before = writer.state().filter(|state| is_same_selection(state, definition, self.options.seed)).cloned();
+        let before =
+            writer.state().filter(|state| is_same_selection(state, definition, self.options.seed)).cloned();
         if let Some(state) = &before
             && let Some(identity) = &state.identity
         {
             writer.begin(identity)?;
             let samples = writer.count();
             if is_complete(state, samples, quota) {
-                return Ok(self.outcome(position, definition, OutcomeStatus::Ok, samples, state.reason.clone()));
+                return Ok(self.outcome(
+                    position,
+                    definition,
+                    OutcomeStatus::Ok,
+                    samples,
+                    state.reason.clone(),
+                ));
             }
             if state.is_final && samples == state.samples && !self.options.retry {
                 let reason = format!("{} (--retry tries again)", state.reason);
@@ -107,7 +118,7 @@ impl Fetcher<'_> {
             let samples = writer.count();
             return Ok(self.outcome(position, definition, partial_or_failed(samples), samples, reason));
         }
-        self.board.set_samples(position, writer.count());
+        self.board.begin(position, writer.count());
         self.board.set_state(position, DatasetState::Listing);
         self.fetch_into(position, definition, quota, *writer, before)
     }
@@ -127,20 +138,36 @@ impl Fetcher<'_> {
         let listed = self.list(definition, before.as_ref(), &mut writer);
         let (hub, revision, listing) = match listed {
             Ok(listed) => listed,
-            Err(error) => return self.close(position, definition, quota, writer, Err(error), Vec::new(), BTreeMap::new()),
+            Err(error) => {
+                return self.close(
+                    position,
+                    definition,
+                    quota,
+                    writer,
+                    Err(error),
+                    Vec::new(),
+                    BTreeMap::new(),
+                );
+            }
         };
         let mut job = Job {
-            source: RemoteSource { fetcher: self, definition, hub: &*hub, revision: &revision, meter: &meter },
+            source: RemoteSource {
+                fetcher: self,
+                definition,
+                hub: &*hub,
+                revision: &revision,
+                meter: &meter,
+            },
             position,
             quota,
-            refused_sources: refused_sources(&writer),
+            sources: sources(&writer),
             writer,
             failed_before,
             failures: Vec::new(),
             skipped: BTreeMap::new(),
         };
         self.board.set_state(position, DatasetState::Fetching);
-        job.show_samples();
+        self.board.begin(position, job.writer.count());
         let end = job.read(listing);
         let Job { writer, failures, skipped, .. } = job;
         self.close(position, definition, quota, writer, end, failures, skipped)
@@ -207,7 +234,9 @@ impl Fetcher<'_> {
         if matches!(end, Ok(_)) {
             let parts = self.parts_folder(definition);
             match std::fs::remove_dir_all(&parts) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(parts, error)),
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io(parts, error));
+                }
                 _ => {}
             }
         }
@@ -219,7 +248,9 @@ impl Fetcher<'_> {
     }
 
     pub fn parts_folder(&self, definition: &DatasetDefinition) -> PathBuf {
-        modality_folder(&self.options.cache_dir, definition.modality).join(&definition.name).join(PARTS_FOLDER)
+        modality_folder(&self.options.cache_dir, definition.modality)
+            .join(&definition.name)
+            .join(PARTS_FOLDER)
     }
 
     fn note_disk_full(&self, error: &Error) {
@@ -254,23 +285,36 @@ impl Job<'_> {
         match listing {
             Listing::Files(SourceFiles::Media(media)) => files::fetch(self, &media),
             Listing::Files(SourceFiles::Archives(archives)) => archives::fetch(self, &archives),
-            Listing::Week(week) => {
-                let mut members = gasstation::Members::new();
-                let most = self.quota.archives.unwrap_or(usize::MAX);
-                for entry in week.metadata.iter().take(most) {
-                    let _permit = self.source.permit()?;
-                    let mut remote = self.source.open(entry)?;
-                    gasstation::read_members(&mut remote, &mut members)?;
-                    self.source.discard(remote)?;
+            Listing::Weeks(weeks) => {
+                for week in &weeks {
+                    let members = self.read_week(week)?;
+                    if !members.is_empty() {
+                        return self.read_archives_of(week, members);
+                    }
                 }
-                let (archives, missing) = week.archive_files(members);
-                let reason = "named by the metadata, but not there";
-                self.failures.extend(missing.into_iter().map(|path| (path, reason.to_owned())));
-                // The definition's number is of metadata files.
-                self.quota.archives = None;
-                archives::fetch(self, &archives)
+                Ok(End::Exhausted)
             }
         }
+    }
+
+    fn read_week(&self, week: &Week) -> Result<gasstation::Members> {
+        let mut members = gasstation::Members::new();
+        for entry in week.metadata.iter().take(self.quota.archives.unwrap_or(usize::MAX)) {
+            let _permit = self.source.permit()?;
+            let mut remote = self.source.open(entry)?;
+            gasstation::read_members(&mut remote, &mut members)?;
+            self.source.discard(remote)?;
+        }
+        Ok(members)
+    }
+
+    fn read_archives_of(&mut self, week: &Week, members: gasstation::Members) -> Result<End> {
+        let (archives, missing) = week.archive_files(members);
+        let reason = "named by the metadata, but not there";
+        self.failures.extend(missing.into_iter().map(|path| (path, reason.to_owned())));
+        // The definition's number is of metadata files.
+        self.quota.archives = None;
+        archives::fetch(self, &archives)
     }
 
     /// Passes over a source file that will fail in every run, or has failed in the run before as well.
@@ -287,9 +331,9 @@ impl Job<'_> {
         if passes { Ok(()) } else { Err(error) }
     }
 
-    /// Whether a source file has given something: a sample, or a medium that was refused.
+    /// Whether a source file has given something in an earlier run.
     pub fn has_touched(&self, path: &str) -> bool {
-        self.writer.has_source(path) || self.refused_sources.contains(path)
+        self.sources.contains(path)
     }
 
     /// A source file that an earlier run has gone past.
@@ -303,9 +347,11 @@ impl Job<'_> {
     }
 }
 
-fn refused_sources(writer: &DatasetWriter) -> HashSet<String> {
+/// Source files that gave something in an earlier run.
+fn sources(writer: &DatasetWriter) -> HashSet<String> {
     let refused = writer.state().map_or(&[][..], |state| &state.refused);
-    refused.iter().map(|refused| refused.origin.source_file.clone()).collect()
+    let refused = refused.iter().map(|refused| &refused.origin);
+    writer.committed().iter().chain(refused).map(|origin| origin.source_file.clone()).collect()
 }
 
 struct DatasetMeter {

@@ -66,7 +66,8 @@ impl DiskBudget {
         }
         if state.free < state.unseen.saturating_add(self.reserve) {
             let (free, reserve) = (state.free >> 20, self.reserve >> 20);
-            let reason = format!("the disk is full: {free} MiB are free, and {reserve} MiB are left free always");
+            let reason =
+                format!("the disk is full: {free} MiB are free, and {reserve} MiB are left free always");
             return Err(self.no_room(ErrorKind::StorageFull, reason));
         }
         Ok(())

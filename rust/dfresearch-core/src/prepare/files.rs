@@ -113,7 +113,7 @@ fn take_in_order(job: &mut Job<'_>, window: &Window, open: &[&RemoteEntry]) -> R
                 true
             }
             Ok(Err(refusal)) => {
-                job.writer.refuse(origin, refusal.to_string())?;
+                job.writer.refuse(origin, refusal.reason)?;
                 false
             }
             Err(error) => {

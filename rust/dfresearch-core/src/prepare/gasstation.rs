@@ -2,7 +2,7 @@
 //!
 //! Their parquet files hold no media: rows name an archive and a file in it. The archives of ISO week 2025W39 lie in
 //! `archives/2025W39/`, and the metadata have the week in their path. The newest week counts, which is this one or, as
-//! long as that is empty, one of the four before it.
+//! long as its metadata name nothing, one of the four before it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -43,14 +43,15 @@ pub(super) struct Week {
     pub archives: HashMap<String, RemoteEntry>,
 }
 
-/// The newest week that has metadata, of this one and the four before it.
-pub(super) fn choose_week(definition: &DatasetDefinition, listing: Vec<RemoteEntry>) -> Result<Week> {
-    choose_week_at(definition, listing, Zoned::now().date())
+/// The weeks that have metadata, of this one and the four before it, the newest first.
+pub(super) fn recent(definition: &DatasetDefinition, listing: &[RemoteEntry]) -> Result<Vec<Week>> {
+    recent_at(definition, listing, Zoned::now().date())
 }
 
-fn choose_week_at(definition: &DatasetDefinition, listing: Vec<RemoteEntry>, today: Date) -> Result<Week> {
-    let weeks = recent_weeks(today);
-    for week in &weeks {
+fn recent_at(definition: &DatasetDefinition, listing: &[RemoteEntry], today: Date) -> Result<Vec<Week>> {
+    let names = recent_weeks(today);
+    let mut weeks = Vec::new();
+    for week in &names {
         let in_week = || listing.iter().filter(|entry| entry.path.contains(week.as_str()));
         let mut metadata: Vec<RemoteEntry> = in_week()
             .filter(|entry| entry.path.ends_with(".parquet") && is_included(definition, &entry.path))
@@ -64,9 +65,13 @@ fn choose_week_at(definition: &DatasetDefinition, listing: Vec<RemoteEntry>, tod
         let archives = in_week()
             .filter_map(|entry| Some((entry.path.strip_prefix(&folder)?.to_owned(), entry.clone())))
             .collect();
-        return Ok(Week { name: week.clone(), metadata, archives });
+        weeks.push(Week { name: week.clone(), metadata, archives });
     }
-    let reason = format!("none of its {} files is a parquet file of the weeks {}", listing.len(), weeks.join(", "));
+    if !weeks.is_empty() {
+        return Ok(weeks);
+    }
+    let reason =
+        format!("none of its {} files is a parquet file of the weeks {}", listing.len(), names.join(", "));
     Err(Error::fetch(&definition.path, FetchErrorKind::NotFound, reason))
 }
 
@@ -137,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_week_with_metadata_counts() {
+    fn weeks_with_metadata_come_newest_first() {
         let files = listing(&[
             "metadata/2025W38/a.parquet",
             "metadata/2025W39/a.parquet",
@@ -147,8 +152,10 @@ mod tests {
             "archives/2025W39/one.tar",
             "archives/2025W38/two.tar",
         ]);
-        let week = choose_week_at(&definition(), files.clone(), date(2025, 10, 3)).unwrap();
-        assert_eq!(week.name, "2025W39", "2025W40 has no metadata");
+        let weeks = recent_at(&definition(), &files, date(2025, 10, 3)).unwrap();
+        let names: Vec<_> = weeks.iter().map(|week| week.name.as_str()).collect();
+        assert_eq!(names, ["2025W39", "2025W38"], "2025W40 has no metadata");
+        let week = &weeks[0];
         let paths: Vec<_> = week.metadata.iter().map(|entry| entry.path.as_str()).collect();
         assert_eq!(paths, ["metadata/2025W39/b.parquet", "metadata/2025W39/a.parquet"]);
         let members = Members::from([
@@ -160,7 +167,7 @@ mod tests {
         assert_eq!(found[0].entry.path, "archives/2025W39/one.tar");
         assert_eq!(missing, ["archives/2025W39/three.tar"]);
 
-        let error = choose_week_at(&definition(), files, date(2025, 12, 3)).unwrap_err();
+        let error = recent_at(&definition(), &files, date(2025, 12, 3)).unwrap_err();
         assert!(error.to_string().contains("2025W49, 2025W48"), "{error}");
     }
 }

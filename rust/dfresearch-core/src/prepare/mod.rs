@@ -171,7 +171,7 @@ pub fn plan(
     let planner = plan::Planner::new(options, HttpClient::new(http, stop.clone()));
     run_all(definitions.len(), options.workers, stop, &board, tick, &|position| {
         let plan = planner.plan(&definitions[position])?;
-        board.finish(position, plan.samples.unwrap_or(0));
+        board.finish(position, plan.samples.unwrap_or(0), DatasetState::Planned);
         Ok(plan)
     })
 }
@@ -224,7 +224,10 @@ fn run_all<T: Send>(
     ticked?;
     results.sort_by_key(|result| result.0);
     // The reason for stopping is told rather than that the others were stopped by it.
-    if let Some(first) = results.iter().position(|(_, result)| matches!(result, Err(error) if !matches!(error, Error::Stopped))) {
+    if let Some(first) = results
+        .iter()
+        .position(|(_, result)| matches!(result, Err(error) if !matches!(error, Error::Stopped)))
+    {
         return results.swap_remove(first).1.map(|_| Vec::new());
     }
     stop.check()?;

@@ -11,10 +11,10 @@ use crate::catalog::{DatasetDefinition, Source};
 use crate::error::{Error, FetchErrorKind, Result};
 use crate::http::HttpClient;
 use crate::hub::{self, Hub, RemoteEntry};
-use crate::modality::Modality;
+use crate::modality::{MediaType, Modality};
 use crate::prepare::PrepareOptions;
-use crate::prepare::gasstation::{self, Week};
 use crate::prepare::dataset::{is_complete, is_same_selection};
+use crate::prepare::gasstation::{self, Week};
 use crate::store::{FetchState, holds_media, media_extensions, modality_folder};
 
 /// Formats that are looked for, in this order, when the definition names none or nothing has the named one.
@@ -93,7 +93,8 @@ pub(super) fn choose_files(
 ) -> Result<SourceFiles> {
     let listed = listing.len();
     let named = definition.source_format.as_deref();
-    let formats = named.into_iter().chain(FALLBACK_FORMATS.into_iter().filter(|&format| Some(format) != named));
+    let formats =
+        named.into_iter().chain(FALLBACK_FORMATS.into_iter().filter(|&format| Some(format) != named));
     for format in formats {
         let mut files: Vec<RemoteEntry> =
             listing.iter().filter(|entry| has_format(&entry.path, format)).cloned().collect();
@@ -201,6 +202,8 @@ impl Planned {
 pub struct DatasetPlan {
     /// The definition's name.
     pub name: String,
+    /// What lies in it.
+    pub media_type: MediaType,
     /// What would be done.
     pub planned: Planned,
     /// Source files that would be read at most; none when the source could not be asked.
@@ -239,6 +242,7 @@ impl<'a> Planner<'a> {
         let quota = Quota::new(definition, self.options.max_samples);
         let plan = |planned, note: String| DatasetPlan {
             name: definition.name.clone(),
+            media_type: definition.media_type,
             planned,
             files: None,
             samples: Some(quota.samples),
@@ -249,11 +253,20 @@ impl<'a> Planner<'a> {
             Present::Nothing => {}
             Present::Complete(samples) => {
                 let complete = plan(Planned::Complete, String::new());
-                return Ok(DatasetPlan { samples: Some(samples), files: Some(0), bytes: Some(0), ..complete });
+                return Ok(DatasetPlan {
+                    samples: Some(samples),
+                    files: Some(0),
+                    bytes: Some(0),
+                    ..complete
+                });
             }
             Present::Foreign => {
                 let note = "filled by hand or by another program: used as it is";
-                return Ok(DatasetPlan { files: Some(0), bytes: Some(0), ..plan(Planned::Kept, note.to_owned()) });
+                return Ok(DatasetPlan {
+                    files: Some(0),
+                    bytes: Some(0),
+                    ..plan(Planned::Kept, note.to_owned())
+                });
             }
         }
         let source = definition.source.name();
@@ -261,7 +274,11 @@ impl<'a> Planner<'a> {
             return Ok(plan(Planned::Unknown, reason.clone()));
         }
         match self.look(definition, quota) {
-            Ok((files, bytes)) => Ok(DatasetPlan { files: Some(files), bytes: Some(bytes), ..plan(Planned::Fetch, String::new()) }),
+            Ok((files, bytes)) => Ok(DatasetPlan {
+                files: Some(files),
+                bytes: Some(bytes),
+                ..plan(Planned::Fetch, String::new())
+            }),
             Err(Error::Stopped) => Err(Error::Stopped),
             Err(error @ Error::Fetch { kind: FetchErrorKind::Unavailable, .. }) => {
                 let reason = format!("{} cannot be asked: {error}", source_name(definition.source));
@@ -313,7 +330,14 @@ impl<'a> Planner<'a> {
                 let most = quota.archives.unwrap_or(usize::MAX).min(quota.samples);
                 sizes(&mut archives.iter().map(|archive| &archive.entry).take(most))
             }
-            Listing::Week(week) => sizes(&mut week.metadata.iter().chain(week.archives.values())),
+            Listing::Weeks(weeks) => {
+                let newest = weeks.first();
+                sizes(
+                    &mut newest
+                        .into_iter()
+                        .flat_map(|week| week.metadata.iter().chain(week.archives.values())),
+                )
+            }
         })
     }
 }
@@ -323,8 +347,8 @@ impl<'a> Planner<'a> {
 pub(super) enum Listing {
     /// Source files, in their order.
     Files(SourceFiles),
-    /// A week of the competition's own generators.
-    Week(Week),
+    /// Weeks of the competition's own generators, the newest first.
+    Weeks(Vec<Week>),
 }
 
 /// What a repository holds of a dataset at a revision.
@@ -336,7 +360,7 @@ pub(super) fn list_files(
 ) -> Result<Listing> {
     if gasstation::is_gasstation(definition) {
         let listing = hub.list(&definition.path, revision, &|_| true)?;
-        return gasstation::choose_week(definition, listing).map(Listing::Week);
+        return gasstation::recent(definition, &listing).map(Listing::Weeks);
     }
     let listing = hub.list(&definition.path, revision, &|path| is_included(definition, path))?;
     choose_files(definition, listing, seed).map(Listing::Files)

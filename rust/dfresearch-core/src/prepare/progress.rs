@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::catalog::DatasetDefinition;
+use crate::prepare::OutcomeStatus;
 use crate::prepare::plan::most_samples;
 
 /// What is happening to a dataset.
@@ -16,18 +17,21 @@ pub enum DatasetState {
     Listing,
     /// Media come in.
     Fetching,
+    /// It is known what would be fetched.
+    Planned,
     /// Done, well or not.
-    Finished,
+    Finished(OutcomeStatus),
 }
 
 impl DatasetState {
-    /// The word for people.
+    /// The word for people; of what is done, the status in capitals.
     pub fn name(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
             Self::Listing => "listing",
             Self::Fetching => "fetching",
-            Self::Finished => "finished",
+            Self::Planned => "planned",
+            Self::Finished(status) => status.name(),
         }
     }
 }
@@ -52,8 +56,10 @@ pub struct DatasetProgress {
 pub struct PrepareProgress {
     /// Every dataset, in the order of the definitions.
     pub datasets: Vec<DatasetProgress>,
-    /// Seconds since the work began.
-    pub seconds: f64,
+    /// Bytes a second that came over the network, since the work began.
+    pub bytes_per_second: f64,
+    /// Seconds until everything is there, at the rate so far; none while there is no rate.
+    pub seconds_left: Option<f64>,
 }
 
 /// Where the threads write how far they are.
@@ -67,6 +73,8 @@ pub(super) struct Board {
 struct Row {
     name: String,
     state: Mutex<DatasetState>,
+    /// Samples that were there before.
+    samples_before: AtomicUsize,
     samples: AtomicUsize,
     wanted: AtomicUsize,
     bytes: AtomicU64,
@@ -77,6 +85,7 @@ impl Board {
         let row = |definition: &DatasetDefinition| Row {
             name: definition.name.clone(),
             state: Mutex::new(DatasetState::Waiting),
+            samples_before: AtomicUsize::new(0),
             samples: AtomicUsize::new(0),
             wanted: AtomicUsize::new(most_samples(definition, max_samples)),
             bytes: AtomicU64::new(0),
@@ -86,6 +95,12 @@ impl Board {
 
     pub fn set_state(&self, position: usize, state: DatasetState) {
         *self.rows[position].state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// The dataset has these samples before anything comes.
+    pub fn begin(&self, position: usize, samples: usize) {
+        self.rows[position].samples_before.store(samples, Ordering::Relaxed);
+        self.set_samples(position, samples);
     }
 
     pub fn set_samples(&self, position: usize, samples: usize) {
@@ -105,10 +120,10 @@ impl Board {
     }
 
     /// The dataset will have no more samples than these.
-    pub fn finish(&self, position: usize, samples: usize) {
+    pub fn finish(&self, position: usize, samples: usize, state: DatasetState) {
         self.set_samples(position, samples);
         self.set_wanted(position, samples);
-        self.set_state(position, DatasetState::Finished);
+        self.set_state(position, state);
     }
 
     pub fn progress(&self) -> PrepareProgress {
@@ -119,9 +134,18 @@ impl Board {
             wanted: row.wanted.load(Ordering::Relaxed),
             bytes: row.bytes.load(Ordering::Relaxed),
         };
-        PrepareProgress {
-            datasets: self.rows.iter().map(row).collect(),
-            seconds: self.began.elapsed().as_secs_f64(),
+        let datasets: Vec<DatasetProgress> = self.rows.iter().map(row).collect();
+        let seconds = self.began.elapsed().as_secs_f64();
+        let bytes: u64 = datasets.iter().map(|dataset| dataset.bytes).sum();
+        let before = |row: &Row| row.samples_before.load(Ordering::Relaxed);
+        let (mut come, mut left) = (0, 0);
+        for (dataset, row) in datasets.iter().zip(&self.rows) {
+            if matches!(dataset.state, DatasetState::Listing | DatasetState::Fetching) || dataset.bytes > 0 {
+                come += dataset.samples.saturating_sub(before(row));
+            }
+            left += dataset.wanted.saturating_sub(dataset.samples);
         }
+        let seconds_left = (come > 0).then(|| left as f64 * seconds / come as f64);
+        PrepareProgress { datasets, bytes_per_second: bytes as f64 / seconds.max(f64::EPSILON), seconds_left }
     }
 }

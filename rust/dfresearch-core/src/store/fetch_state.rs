@@ -113,6 +113,8 @@ pub struct FetchOutcome {
     pub reason: String,
     /// How many samples were asked for.
     pub wanted: usize,
+    /// Whether another run would come to the same: only asked for expressly is it tried again.
+    pub is_final: bool,
     /// What in the archives was no medium to be taken: the reason and how often.
     pub skipped: BTreeMap<String, u64>,
     /// Files of the repository that could not be fetched, with the reason.
@@ -140,6 +142,9 @@ pub struct FetchState {
     pub reason: String,
     /// How many samples were asked for when it ended last; none before.
     pub wanted: Option<usize>,
+    /// Whether another run would come to the same.
+    #[serde(default)]
+    pub is_final: bool,
     /// How many samples it put into the folder.
     pub samples: usize,
     /// Media that are no samples, in the order in which they came.
@@ -165,6 +170,7 @@ impl FetchState {
             status: FetchStatus::Partial,
             reason: UNFINISHED.to_owned(),
             wanted: None,
+            is_final: false,
             samples: 0,
             refused: Vec::new(),
             skipped: BTreeMap::new(),
@@ -177,6 +183,7 @@ impl FetchState {
     pub(super) fn reopen(&mut self) {
         self.status = FetchStatus::Partial;
         self.reason = UNFINISHED.to_owned();
+        self.is_final = false;
         self.finished_at = None;
     }
 

@@ -121,6 +121,18 @@ pub(super) fn find_media(folder: &Path, modality: Modality) -> Result<FoundFiles
     Ok(found)
 }
 
+/// Whether a folder holds any medium; one that is not there does not.
+///
+/// # Errors
+/// [`Error::Io`] when the folder cannot be listed.
+pub fn holds_media(folder: &Path, modality: Modality) -> Result<bool> {
+    match find_media(folder, modality) {
+        Ok(found) => Ok(!found.media.is_empty()),
+        Err(Error::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn visit(
     path: &Path,
     prefix: &str,

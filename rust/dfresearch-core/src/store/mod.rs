@@ -32,7 +32,7 @@ use crate::modality::Modality;
 pub use fetch_state::{
     FETCH_STATE_FILE, FetchIdentity, FetchOutcome, FetchState, FetchStatus, RefusedMedium, SampleOrigin,
 };
-pub use files::media_extensions;
+pub use files::{holds_media, media_extensions};
 pub use index::{FileRecord, INDEX_FILE, Index};
 pub use manifest::{MANIFEST_FILE, Manifest};
 pub use probe::{MediaProperties, probe};

@@ -21,7 +21,7 @@ mod snappy;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-mod tests;
+pub(super) mod tests;
 
 use std::io::{self, Cursor, Read};
 use std::ops::Range;

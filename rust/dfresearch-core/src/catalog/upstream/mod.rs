@@ -23,6 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::catalog::definition::DatasetDefinition;
 use crate::catalog::{CatalogChanges, earlier_upstream_file, load_upstream, upstream_files};
 use crate::error::{Error, FetchErrorKind, Result};
+use crate::http::{HttpClient, Request};
 use crate::modality::Modality;
 use crate::optional_file::read_optional_file;
 
@@ -55,6 +56,19 @@ pub enum RefreshState {
     Kept,
     /// A person's files are used as they are.
     Own,
+}
+
+impl RefreshState {
+    /// The word in Python.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Replaced => "replaced",
+            Self::Unchanged => "unchanged",
+            Self::Recent => "recent",
+            Self::Kept => "kept",
+            Self::Own => "own",
+        }
+    }
 }
 
 /// The definitions that are used from now on.
@@ -135,6 +149,23 @@ pub fn refresh(
             Ok(outcome)
         }
     }
+}
+
+/// Brings the definitions up to date over the network, from where [`CONFIG_URL_VARIABLE`] says.
+///
+/// # Errors
+/// As [`refresh`], and [`Error::Argument`] for an address that cannot be one.
+pub fn refresh_over_http(cache_dir: &Path, force: bool, client: &HttpClient) -> Result<ConfigRefresh> {
+    let upstream = Upstream::from_environment()?;
+    refresh(cache_dir, &upstream, force, Timestamp::now(), &mut |url, accept| {
+        let mut request = Request::new(url);
+        request.headers.extend(accept.map(|accept| ("Accept".to_owned(), accept.to_owned())));
+        match client.get_bytes(&request, MAX_DEFINITION_FILE_BYTES) {
+            Ok((_, content)) => Ok(Some(content)),
+            Err(Error::Fetch { kind: FetchErrorKind::NotFound, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    })
 }
 
 /// What a source has to offer.

@@ -17,13 +17,14 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::archive::Origin;
 use crate::catalog::DatasetDefinition;
 use crate::error::{Error, Result};
 use crate::modality::Modality;
 use crate::store::dataset_lock::{DatasetLock, LockAttempt};
 use crate::store::durable::create_folder;
 use crate::store::fetch_state::{FetchIdentity, FetchOutcome, FetchState, RefusedMedium, SampleOrigin};
-use crate::store::files::find_media;
+use crate::store::files::holds_media;
 use crate::store::index::Index;
 use crate::store::manifest::FetchedLine;
 use crate::store::staging::{STAGING_FOLDER, StagedSample, Stager};
@@ -138,11 +139,7 @@ impl DatasetWriter {
         if self.state.as_ref().is_some_and(|state| state.identity.is_some()) {
             return Ok(false);
         }
-        match find_media(&self.folder, self.modality()) {
-            Ok(found) => Ok(!found.media.is_empty()),
-            Err(Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+        holds_media(&self.folder, self.modality())
     }
 
     /// Prepares the folder for what is to be fetched, and finds out what is there already.
@@ -177,6 +174,22 @@ impl DatasetWriter {
     /// samples of this fetch come behind as they are committed.
     pub fn committed(&self) -> &[SampleOrigin] {
         self.session.as_ref().map_or(&[], |session| &session.committed)
+    }
+
+    /// How many samples there are, those on their way into the folder included.
+    pub fn count(&self) -> usize {
+        self.session.as_ref().map_or(0, |session| session.known.len())
+    }
+
+    /// Where the samples of one source file lay in it, those on their way into the folder included.
+    pub fn origins(&self, source_file: &str) -> HashSet<Origin> {
+        let known = self.session.iter().flat_map(|session| &session.known);
+        known.filter(|known| known.source_file == source_file).map(|known| known.origin.clone()).collect()
+    }
+
+    /// Whether a sample of this source file was committed once and its file is gone.
+    pub fn has_gap(&self, source_file: &str) -> bool {
+        self.session.iter().flat_map(|session| session.gaps.keys()).any(|gap| gap.source_file == source_file)
     }
 
     /// Whether a medium is in the folder, or accepted and on its way there.
@@ -261,13 +274,14 @@ impl DatasetWriter {
             create_folder(&self.folder)?;
         }
         let before = self.state.take().unwrap_or_else(FetchState::unknown);
-        let FetchOutcome { status, reason, wanted, skipped, failures } = outcome;
+        let FetchOutcome { status, reason, wanted, is_final, skipped, failures } = outcome;
         let state = FetchState {
             samples: self.session.as_ref().map_or(before.samples, |session| session.committed.len()),
             identity: before.identity,
             status,
             reason,
             wanted: Some(wanted),
+            is_final,
             refused: before.refused,
             skipped,
             failures,
