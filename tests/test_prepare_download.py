@@ -67,10 +67,13 @@ def fetched(request, tmp_path_factory):
 
 
 def test_of_every_dataset_what_should_arrive_arrives(fetched):
+    problems = []
     for dataset in fetched.datasets:
-        fetched.check_dataset(dataset)
-        if dataset.samples is None:
-            assert set(fetched.media_of(dataset).values()) == dataset.media, dataset.name
+        try:
+            fetched.check_dataset(dataset)
+        except AssertionError as error:
+            problems.append(f"{error}\n{fetched.state_of(dataset).get('reason')}")
+    assert not problems, "\n\n".join(problems)
     fetched.check_index()
 
 
