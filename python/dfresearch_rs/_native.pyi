@@ -330,8 +330,8 @@ class DatasetReport:
     name: Final[str]
     media_type: Final[str]
     status: Final[str]
-    """``OK``: every media file is a sample. ``PARTIAL``: some are, or the fetch is not finished. ``GATED``: a person has to
-    be let in first. ``FAILED``: none is, or it could not be fetched. ``MISSING``: there are none."""
+    """``OK``: every media file is a sample. ``PARTIAL``: some are, or the fetch is not finished. ``GATED``: a person has
+    to be let in first. ``FAILED``: none is, or it could not be fetched. ``MISSING``: there are none."""
     samples: Final[int]
     """Usable files."""
     quarantined: Final[int]
@@ -386,9 +386,9 @@ def gather_samples(
         split: ``train``, ``val``, or anything else for all samples.
         max_per_class: keep the lowest hash ranks of each label, before the split.
         seed: of the split.
-        rescan: look at every file. Otherwise the files of a dataset whose folders have not changed are taken to be as they
-            were, but for quarantined ones; one that is overwritten in place is noticed with the folder's next change, or
-            when it does not decode.
+        rescan: look at every file. Otherwise the files of a dataset whose folders have not changed are taken to be as
+            they were, but for quarantined ones; one that is overwritten in place is noticed with the folder's next
+            change, or when it does not decode.
 
     Raises:
         ArgumentError: a name leaves the cache or has two media types, or a word is unknown.
@@ -411,31 +411,23 @@ def quarantine(cache_dir: str | PathLike[str], entries: Sequence[tuple[str | Pat
 class ConfigRefresh:
     """What a refresh of the competition's definitions came to."""
 
-    @property
-    def state(self) -> str:
-        """``replaced``, ``unchanged``, ``recent`` (not asked: it is less than a day old), ``kept`` (the source failed) or
-        ``own`` (files that a person put there)."""
-    @property
-    def folder(self) -> Path:
-        """The folder of the definitions."""
-    @property
-    def url(self) -> str | None:
-        """Where the definitions are from; None when they are a person's."""
-    @property
-    def commit(self) -> str | None:
-        """The repository's commit, where there is one."""
-    @property
-    def age_seconds(self) -> float:
-        """For how long the source was not asked."""
-    @property
-    def reason(self) -> str:
-        """Why the earlier definitions stay; empty otherwise."""
-    @property
-    def set_aside(self) -> Path | None:
-        """Where a person's files lie now."""
-    @property
-    def lines(self) -> list[str]:
-        """What happened and what changed, in words."""
+    state: Final[str]
+    """``replaced``, ``unchanged``, ``recent`` (less than a day old: not asked), ``kept`` (the source failed) or ``own``
+    (files that a person put there)."""
+    folder: Final[Path]
+    """The folder of the definitions."""
+    url: Final[str | None]
+    """Where the definitions are from; None when they are a person's."""
+    commit: Final[str | None]
+    """The repository's commit, where there is one."""
+    age_seconds: Final[float]
+    """For how long the source was not asked."""
+    reason: Final[str]
+    """Why the earlier definitions stay; empty otherwise."""
+    set_aside: Final[Path | None]
+    """Where a person's files lie now."""
+    lines: Final[list[str]]
+    """What happened and what changed, in words."""
 
 def refresh_configs(cache_dir: str | PathLike[str], force: bool = False) -> ConfigRefresh:
     """Bring the competition's definitions in ``{cache_dir}/gasbench_configs`` up to date.
@@ -456,75 +448,56 @@ def refresh_configs(cache_dir: str | PathLike[str], force: bool = False) -> Conf
 class DatasetOutcome:
     """How the fetch of a dataset ended."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def status(self) -> str:
-        """``OK`` (all that is wanted, or all there is), ``PARTIAL`` (the next run goes on), ``GATED`` (a person has to be
-        let in), ``FAILED`` (no samples), ``BUSY`` (another process fetches it) or ``KEPT`` (filled by hand)."""
-    @property
-    def samples(self) -> int:
-        """How many it has now."""
-    @property
-    def wanted(self) -> int:
-        """How many were asked for at most."""
-    @property
-    def bytes(self) -> int:
-        """What came over the network."""
-    @property
-    def reason(self) -> str:
-        """What a person should know; empty when there is nothing."""
+    name: Final[str]
+    status: Final[str]
+    """``OK`` (all that is wanted, or all there is), ``PARTIAL`` (the next run goes on), ``GATED`` (a person has to be let
+    in), ``FAILED`` (no samples), ``BUSY`` (another process fetches it) or ``KEPT`` (filled by hand)."""
+    samples: Final[int]
+    """How many it has now."""
+    wanted: Final[int]
+    """How many were asked for at most."""
+    bytes: Final[int]
+    """What came over the network."""
+    reason: Final[str]
+    """What a person should know; empty when there is nothing."""
 
 @final
 class PrepareReport:
     """How a fetch ended."""
 
-    @property
-    def datasets(self) -> list[DatasetOutcome]:
-        """One for each definition, in their order."""
+    datasets: Final[list[DatasetOutcome]]
+    """One for each definition, in their order."""
 
 @final
 class PrepareProgress:
     """How far a fetch is."""
 
-    @property
-    def datasets(self) -> list[tuple[str, str, int, int, int]]:
-        """Name, state (``waiting``, ``listing``, ``fetching``, or its status once it has ended), samples, samples that
-        are wanted, and bytes that came, of each dataset."""
-    @property
-    def samples(self) -> int: ...
-    @property
-    def wanted(self) -> int: ...
-    @property
-    def bytes(self) -> int: ...
-    @property
-    def bytes_per_second(self) -> float: ...
-    @property
-    def seconds_left(self) -> float | None:
-        """None while there is no rate to tell it from."""
+    datasets: Final[list[tuple[str, str, int, int, int]]]
+    """Name, state (``waiting``, ``listing``, ``fetching``, or its status once it has ended), samples, samples that are
+    wanted, and bytes that came, of each dataset."""
+    samples: Final[int]
+    wanted: Final[int]
+    bytes: Final[int]
+    bytes_per_second: Final[float]
+    seconds_left: Final[float | None]
+    """None while there is no rate to tell it from."""
 
 @final
 class DatasetPlan:
     """What would be fetched of a dataset."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def media_type(self) -> str: ...
-    @property
-    def status(self) -> str:
-        """``complete``, ``fetch``, ``unknown`` (the source cannot be asked), ``kept`` (filled by hand) or ``refused``."""
-    @property
-    def files(self) -> int | None:
-        """Source files that would be read at most; None when the source cannot be asked."""
-    @property
-    def samples(self) -> int | None:
-        """Samples that it would have at most."""
-    @property
-    def bytes(self) -> int | None:
-        """What would come over the network at most; of archives only parts may be read."""
-    @property
-    def note(self) -> str: ...
+    name: Final[str]
+    media_type: Final[str]
+    status: Final[str]
+    """``complete``, ``fetch``, ``unknown`` (the source cannot be asked), ``kept`` (filled by hand) or ``refused``."""
+    files: Final[int | None]
+    """Source files that would be read at most; None when the source cannot be asked."""
+    samples: Final[int | None]
+    """Samples that it would have at most."""
+    bytes: Final[int | None]
+    """What would come over the network at most; of archives only parts may be read."""
+    note: Final[str]
+    """What a person should know; empty when there is nothing."""
 
 def prepare_datasets(
     cache_dir: str | PathLike[str],
@@ -537,7 +510,9 @@ def prepare_datasets(
     max_disk_bytes: int | None = None,
     progress: Callable[[PrepareProgress], object] | None = None,
 ) -> PrepareReport:
-    """Fetch datasets into the cache; one that fails does not stop the others. Ctrl-C ends it cleanly, and it goes on later.
+    """Fetch datasets into the cache; one that fails does not stop the others.
+
+    Ctrl-C ends it cleanly; the next call goes on.
 
     Which samples a dataset gets, and their order, is a function of its definition, of the revision that is pinned when
     it is begun, and of ``seed``. What is there already is not fetched again.
