@@ -3,7 +3,7 @@
 //! ```text
 //!  definition ──► pinned revision ──► listing ──► source files in the seed's order
 //!                                                        │
-//!            raw media: several at once, taken in order ─┤
+//!  raw media, clips: several at once, taken in order ─┤
 //!            archives: one after another, until enough  ─┴─► staged ──► committed, in order
 //! ```
 //!
@@ -16,6 +16,7 @@ mod archives;
 mod dataset;
 mod disk;
 mod files;
+mod frames;
 mod gasstation;
 mod job;
 mod permits;
