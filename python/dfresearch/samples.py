@@ -87,9 +87,7 @@ def gather_samples(
     return samples
 
 
-def survey_cache(
-    cache_dir: Path, modality: str, config: Mapping[str, Any], *, rescan: bool = False
-) -> "CacheSurvey":
+def survey_cache(cache_dir: Path, modality: str, config: Mapping[str, Any], *, rescan: bool = False) -> "CacheSurvey":
     """Report on everything that the cache holds of a modality.
 
     Files are looked at where a folder has changed; with `rescan` all are, so that one is noticed that was overwritten
