@@ -21,6 +21,7 @@ pub mod loader;
 pub mod media_file;
 pub mod metric;
 pub mod modality;
+mod jpeg_round_trip;
 mod optional_file;
 pub mod preprocess;
 pub mod rng;

@@ -14,8 +14,9 @@ use std::ptr::{self, NonNull};
 use turbojpeg_sys as _;
 
 use crate::decode::jpeg_header::JpegHeader;
-use crate::decode::{ImageLimits, RgbImage, reserve};
+use crate::decode::{ImageLimits, Region, RgbImage, reserve};
 use crate::error::DecodeError;
+use crate::jpeg_round_trip::JpegRoundTrip;
 
 const FORMAT: &str = "JPEG";
 
@@ -43,6 +44,7 @@ const DEFAULT_QUALITY: c_int = -1;
 #[derive(Debug, Default)]
 pub struct JpegCodec {
     handle: Option<Handle>,
+    round_trip: JpegRoundTrip,
 }
 
 impl JpegCodec {
@@ -117,6 +119,25 @@ impl JpegCodec {
     /// # Errors
     /// As [`Self::encode_rgb`].
     pub fn round_trip_rgb(
+        &mut self,
+        rgb: &mut [u8],
+        width: usize,
+        height: usize,
+        quality: u8,
+    ) -> Result<(), DecodeError> {
+        Image::pixels(rgb.len(), width, height, quality)?;
+        let whole = Region { top: 0, left: 0, height, width };
+        if self.round_trip.run(rgb, width, height, quality, whole) {
+            return Ok(());
+        }
+        self.round_trip_rgb_by_libjpeg(rgb, width, height, quality)
+    }
+
+    /// [`Self::round_trip_rgb`] by libjpeg-turbo's own steps: where there is nothing faster, and to compare with.
+    ///
+    /// # Errors
+    /// As [`Self::encode_rgb`].
+    pub fn round_trip_rgb_by_libjpeg(
         &mut self,
         rgb: &mut [u8],
         width: usize,

@@ -15,9 +15,10 @@ use std::str::FromStr;
 use fast_image_resize as fir;
 
 pub use audio::{AudioCrop, AudioWindow};
-pub use bilinear::{BilinearScratch, Region, resize_bilinear};
+pub use bilinear::{BilinearScratch, resize_bilinear};
 pub use video::VideoPreprocess;
 
+pub use crate::decode::Region;
 use crate::decode::{ImageDecoder, ImageLimits, RgbImage};
 use crate::error::{DecodeError, Error, Result};
 

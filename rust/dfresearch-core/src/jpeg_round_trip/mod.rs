@@ -1,0 +1,136 @@
+//! What a JPEG leaves of an image, without making the JPEG: its artefacts, and nothing of its bytes.
+//!
+//! Entropy coding loses nothing, so that an image is the same after encoding and decoding as after the steps around it.
+//! The result equals libjpeg-turbo's in its default settings (accurate integer transform, 4:2:0, triangle filter) on
+//! every pixel; the library itself is the oracle of the tests.
+//!
+//! ```text
+//!   16 rows ─► from_rgb ─► Y  ──────► tiles ─► blocks: transform, quantise, ─► rows ──────────► to_rgb ─► rows, in place
+//!   of RGB     (edges are  Cb, Cr ─► (2 or 4   restore, transform back         Cb, Cr ─► triangle         one strip
+//!               continued)  2 x 2     blocks                                             filter           later
+//!                           averages  side by side)
+//! ```
+//!
+//! A strip of 16 rows passes through all steps while it is in the processor's cache. Its last row has to wait for the
+//! next strip, whose chrominance it shares.
+
+mod avx2;
+mod avx512;
+mod blocks;
+mod dct;
+mod from_rgb;
+mod lanes;
+mod plan;
+mod quantise;
+mod to_rgb;
+
+use avx2::Avx2;
+use avx512::Avx512;
+use blocks::{Chrominance, Luminance};
+use from_rgb::FromRgb;
+use lanes::Lanes;
+use plan::{Aligned, PIXELS_PER_CHROMA, Plan, STRIP_ROWS, Strips};
+use quantise::Quantiser;
+use to_rgb::ToRgb;
+
+use crate::decode::Region;
+
+/// Narrower images have no triangle filter in libjpeg: it needs three samples of chrominance in a row.
+const MIN_WIDTH: usize = 5;
+
+/// The buffers of round trips; one per thread, kept as long as images come.
+#[derive(Debug, Default)]
+pub(crate) struct JpegRoundTrip {
+    quantisers: Option<(u8, [Quantiser; 2])>,
+    tail: Aligned<u8>,
+    luminance_tiles: Aligned<i16>,
+    chrominance_tiles: Aligned<i16>,
+    strips: Strips,
+}
+
+impl JpegRoundTrip {
+    /// Puts the artefacts of a JPEG of `quality` (1 to 100) on `region` of an RGB image `[height, width, 3]`, in place.
+    /// Pixels around the region stay as they are, and count as far as they lie in the same blocks.
+    ///
+    /// Returns whether it did: not on processors without AVX2, and not for images of less than 5 columns, which are left
+    /// as they are. The region has pixels and lies inside of the image.
+    pub(crate) fn run(
+        &mut self,
+        rgb: &mut [u8],
+        width: usize,
+        height: usize,
+        quality: u8,
+        region: Region,
+    ) -> bool {
+        if width < MIN_WIDTH {
+            return false;
+        }
+        if let Some(lanes) = Avx512::detect() {
+            self.run_with(lanes, rgb, width, height, quality, region);
+        } else if let Some(lanes) = Avx2::detect() {
+            self.run_with(lanes, rgb, width, height, quality, region);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn run_with<L: Lanes>(
+        &mut self,
+        lanes: L,
+        rgb: &mut [u8],
+        width: usize,
+        height: usize,
+        quality: u8,
+        region: Region,
+    ) {
+        let plan = &Plan::new::<L>(width, height, region);
+        let Self { quantisers, tail, luminance_tiles, chrominance_tiles, strips } = self;
+        let [luminance_quantiser, chrominance_quantiser] = match quantisers {
+            Some((of, quantisers)) if *of == quality => quantisers,
+            stale => &mut stale.insert((quality, Quantiser::of_quality(quality))).1,
+        };
+        let tail = tail.take(PIXELS_PER_CHROMA * L::WIDTH * 3);
+        let tile_row = plan.steps * 8 * L::WIDTH;
+        let mut first_row = region.top;
+        for strip in plan.first_strip..=plan.last_strip {
+            let (upper, lower) = luminance_tiles.take(4 * tile_row).split_at_mut(2 * tile_row);
+            let (blue, red) = chrominance_tiles.take(2 * tile_row).split_at_mut(tile_row);
+            lanes.run(FromRgb {
+                plan,
+                image: rgb,
+                strip,
+                tail,
+                luminance: [upper, lower],
+                chrominance: [blue, red],
+            });
+            for (half, tiles) in [upper, lower].into_iter().enumerate() {
+                if plan.has_pixels_in_block_row(strip * STRIP_ROWS + half * 8) {
+                    let stride = plan.luminance_stride();
+                    lanes.run(Luminance {
+                        quantiser: luminance_quantiser,
+                        tiles,
+                        count: plan.luminance_tiles(),
+                        rows: &mut strips.luminance_of(plan, strip)[half * 8 * stride..],
+                        stride,
+                    });
+                }
+            }
+            for (component, tiles) in [blue, red].into_iter().enumerate() {
+                let (rows, stride) = strips.chrominance_of(plan, component, strip);
+                lanes.run(Chrominance {
+                    quantiser: chrominance_quantiser,
+                    tiles,
+                    count: plan.steps,
+                    rows,
+                    stride,
+                });
+            }
+            strips.continue_chrominance(plan, strip);
+
+            let rows = first_row..plan.end_of_rows(strip).max(first_row);
+            first_row = rows.end;
+            lanes.run(ToRgb { plan, strips, image: rgb, rows, tail });
+        }
+    }
+}

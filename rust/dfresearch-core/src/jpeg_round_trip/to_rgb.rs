@@ -1,0 +1,126 @@
+//! Luminance and chrominance to RGB: the triangle filter that doubles chrominance, and JFIF's matrix.
+//!
+//! A pixel's chrominance is 9/16 of the nearest sample, 3/16 of the nearest in each direction, and 1/16 of the one
+//! across; the image's outermost samples are continued. The IJG's library rounds 8/16 up in even columns, down in odd.
+
+use super::lanes::{Lanes, Task};
+use super::plan::{PIXELS_PER_CHROMA, Plan, Strips};
+
+/// What blue's and red's difference add to green, 16 fractional bits; 1 is taken from the latter, so that it fits.
+const GREEN: (i16, i16) = (-22_554, 18_734);
+/// 1.402 and 1.772 with 14 fractional bits: after rounding, what 16 bits give for every chrominance there is.
+const RED: i16 = 22_970;
+const BLUE: i16 = 29_033;
+
+/// Writes rows of an image from the strips that hold their samples.
+pub(super) struct ToRgb<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) strips: &'a Strips,
+    pub(super) image: &'a mut [u8],
+    pub(super) rows: std::ops::Range<usize>,
+    /// As many pixels as a step makes.
+    pub(super) tail: &'a mut [u8],
+}
+
+impl Task for ToRgb<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(mut self, lanes: L) {
+        for y in self.rows.clone() {
+            self.write_row(lanes, y);
+        }
+    }
+}
+
+impl ToRgb<'_> {
+    #[inline(always)]
+    fn write_row<L: Lanes>(&mut self, lanes: L, y: usize) {
+        let Plan { width, origin, steps, chroma_height, region, .. } = *self.plan;
+        let near = y / PIXELS_PER_CHROMA;
+        let far = if y % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(chroma_height - 1) };
+        let luminance = self.strips.luminance_row(self.plan, y);
+        let chroma_rows = [0, 1]
+            .map(|component| [near, far].map(|row| self.strips.chrominance_row(self.plan, component, row)));
+        let step_pixels = PIXELS_PER_CHROMA * L::WIDTH;
+
+        // Rows of chrominance have a vector more on either side.
+        let [blue, red] = chroma_rows;
+        let mut blue_before = blend_rows(lanes, blue, 0);
+        let mut red_before = blend_rows(lanes, red, 0);
+        let mut blue_here = blend_rows(lanes, blue, L::WIDTH);
+        let mut red_here = blend_rows(lanes, red, L::WIDTH);
+        for step in 0..steps {
+            let blue_behind = blend_rows(lanes, blue, (step + 2) * L::WIDTH);
+            let red_behind = blend_rows(lanes, red, (step + 2) * L::WIDTH);
+            let [even_blue, odd_blue] = double_columns(lanes, blue_before, blue_here, blue_behind);
+            let [even_red, odd_red] = double_columns(lanes, red_before, red_here, red_behind);
+            (blue_before, blue_here) = (blue_here, blue_behind);
+            (red_before, red_here) = (red_here, red_behind);
+
+            let samples = lanes.load8(luminance, step * step_pixels);
+            let even = to_rgb(lanes, lanes.and(samples, lanes.splat16(0xff)), even_blue, even_red);
+            let odd = to_rgb(lanes, lanes.odd_bytes(samples), odd_blue, odd_red);
+
+            let x = origin + step * step_pixels;
+            let (first, end) = (x.max(region.left), (x + step_pixels).min(region.left + region.width));
+            if first == x && end == x + step_pixels {
+                lanes.store_rgb(self.image, (y * width + x) * 3, even, odd);
+            } else if first < end {
+                lanes.store_rgb(self.tail, 0, even, odd);
+                let pixels = &self.tail[(first - x) * 3..(end - x) * 3];
+                self.image[(y * width + first) * 3..(y * width + end) * 3].copy_from_slice(pixels);
+            }
+        }
+    }
+}
+
+/// `3 * near + far + 2`: the last is what rounds after the columns have been weighted as well.
+#[inline(always)]
+fn blend_rows<L: Lanes>(lanes: L, [near, far]: [&[i16]; 2], at: usize) -> L::Vector {
+    let near = lanes.multiply_low(lanes.load16(near, at), lanes.splat16(3));
+    lanes.add16(lanes.add16(near, lanes.load16(far, at)), lanes.splat16(2))
+}
+
+/// Chrominance in even and in odd columns.
+#[inline(always)]
+fn double_columns<L: Lanes>(lanes: L, before: L::Vector, here: L::Vector, behind: L::Vector) -> [L::Vector; 2] {
+    let threefold = lanes.add16(lanes.add16(here, here), here);
+    let left = lanes.ordered_left_neighbours(before, here);
+    let right = lanes.add16(lanes.ordered_right_neighbours(here, behind), lanes.splat16(-1));
+    [lanes.right16(lanes.add16(threefold, left), 4), lanes.right16(lanes.add16(threefold, right), 4)]
+}
+
+/// `difference * factor`, of 14 fractional bits, rounded.
+#[inline(always)]
+fn scale<L: Lanes>(lanes: L, difference: L::Vector, factor: i16) -> L::Vector {
+    lanes.multiply_rounded(lanes.add16(difference, difference), lanes.splat16(factor))
+}
+
+/// Red, green and blue, not clamped.
+#[inline(always)]
+fn to_rgb<L: Lanes>(lanes: L, luminance: L::Vector, blue: L::Vector, red: L::Vector) -> [L::Vector; 3] {
+    let factors = lanes.splat_pair(GREEN.0, GREEN.1);
+    let half = lanes.splat32(1 << 15);
+    let low = lanes.dot_add(half, lanes.interleave_low16(blue, red), factors);
+    let high = lanes.dot_add(half, lanes.interleave_high16(blue, red), factors);
+    let green = lanes.sub16(lanes.narrow32(lanes.right32(low, 16), lanes.right32(high, 16)), red);
+    [
+        lanes.add16(luminance, scale(lanes, red, RED)),
+        lanes.add16(luminance, green),
+        lanes.add16(luminance, scale(lanes, blue, BLUE)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_factors_round_as_long_ones_do() {
+        for (short, long) in [(RED, 91_881), (BLUE, 116_130)] {
+            for difference in -128..=127 {
+                let rounded = (2 * difference * i32::from(short) + (1 << 14)) >> 15;
+                assert_eq!(rounded, (difference * long + (1 << 15)) >> 16, "{difference} * {long}");
+            }
+        }
+    }
+}
