@@ -219,10 +219,8 @@ impl Lanes for Avx2 {
         min16(a, b) = _mm256_min_epi16(a, b);
         max16(a, b) = _mm256_max_epi16(a, b);
         and(a, b) = _mm256_and_si256(a, b);
-        abs16(a) = _mm256_abs_epi16(a);
-        with_sign16(a, sign) = _mm256_sign_epi16(a, sign);
         multiply_low(a, b) = _mm256_mullo_epi16(a, b);
-        multiply_high_unsigned(a, b) = _mm256_mulhi_epu16(a, b);
+        multiply_high(a, b) = _mm256_mulhi_epi16(a, b);
         multiply_rounded(a, b) = _mm256_mulhrs_epi16(a, b);
         dot(a, b) = _mm256_madd_epi16(a, b);
         dot_add(sum, a, b) = _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));

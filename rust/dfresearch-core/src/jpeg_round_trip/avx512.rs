@@ -228,11 +228,8 @@ impl Lanes for Avx512 {
         min16(a, b) = _mm512_min_epi16(a, b);
         max16(a, b) = _mm512_max_epi16(a, b);
         and(a, b) = _mm512_and_si512(a, b);
-        abs16(a) = _mm512_abs_epi16(a);
-        with_sign16(a, sign) =
-            _mm512_mask_sub_epi16(a, _mm512_movepi16_mask(sign), _mm512_setzero_si512(), a);
         multiply_low(a, b) = _mm512_mullo_epi16(a, b);
-        multiply_high_unsigned(a, b) = _mm512_mulhi_epu16(a, b);
+        multiply_high(a, b) = _mm512_mulhi_epi16(a, b);
         multiply_rounded(a, b) = _mm512_mulhrs_epi16(a, b);
         dot(a, b) = _mm512_madd_epi16(a, b);
         dot_add(sum, a, b) = _mm512_dpwssd_epi32(sum, a, b);

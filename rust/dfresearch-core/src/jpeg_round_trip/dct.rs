@@ -52,9 +52,16 @@ fn pair<L: Lanes>(lanes: L, a: L::Vector, b: L::Vector) -> Wide<L::Vector> {
     [lanes.interleave_low16(a, b), lanes.interleave_high16(a, b)]
 }
 
+/// `a * factors[0] + b * factors[1]` of pairs `(a, b)`.
+#[inline(always)]
+fn turn<L: Lanes>(lanes: L, pairs: Wide<L::Vector>, factors: [i16; 2]) -> Wide<L::Vector> {
+    let factors = lanes.splat_pair(factors[0], factors[1]);
+    [lanes.dot(pairs[0], factors), lanes.dot(pairs[1], factors)]
+}
+
 /// `sum + a * factors[0] + b * factors[1]` of pairs `(a, b)`.
 #[inline(always)]
-fn rotate<L: Lanes>(
+fn turn_and_add<L: Lanes>(
     lanes: L,
     sum: Wide<L::Vector>,
     pairs: Wide<L::Vector>,
@@ -138,43 +145,42 @@ fn forward_pass<L: Lanes, const FIRST: bool>(lanes: L, x: [L::Vector; 8], offset
         )
     };
     let even = pair(lanes, lanes.sub16(s0, s3), lanes.sub16(s1, s2));
-    let c2 = descale(lanes, rotate(lanes, half, even, EVEN[0]), bits);
-    let c6 = descale(lanes, rotate(lanes, half, even, EVEN[1]), bits);
+    let c2 = descale(lanes, turn_and_add(lanes, half, even, EVEN[0]), bits);
+    let c6 = descale(lanes, turn_and_add(lanes, half, even, EVEN[1]), bits);
 
     let shared = pair(lanes, lanes.add16(d3, d1), lanes.add16(d2, d0));
-    let shared_73 = rotate(lanes, half, shared, ODD_SHARED[0]);
-    let shared_51 = rotate(lanes, half, shared, ODD_SHARED[1]);
+    let shared_73 = turn_and_add(lanes, half, shared, ODD_SHARED[0]);
+    let shared_51 = turn_and_add(lanes, half, shared, ODD_SHARED[1]);
     let (outer, inner) = (pair(lanes, d3, d0), pair(lanes, d2, d1));
-    let c7 = descale(lanes, rotate(lanes, shared_73, outer, ODD_OUTER[0]), bits);
-    let c1 = descale(lanes, rotate(lanes, shared_51, outer, ODD_OUTER[1]), bits);
-    let c5 = descale(lanes, rotate(lanes, shared_51, inner, ODD_INNER[0]), bits);
-    let c3 = descale(lanes, rotate(lanes, shared_73, inner, ODD_INNER[1]), bits);
+    let c7 = descale(lanes, turn_and_add(lanes, shared_73, outer, ODD_OUTER[0]), bits);
+    let c1 = descale(lanes, turn_and_add(lanes, shared_51, outer, ODD_OUTER[1]), bits);
+    let c5 = descale(lanes, turn_and_add(lanes, shared_51, inner, ODD_INNER[0]), bits);
+    let c3 = descale(lanes, turn_and_add(lanes, shared_73, inner, ODD_INNER[1]), bits);
     [c0, c1, c2, c3, c4, c5, c6, c7]
 }
 
 /// One inverse pass that drops `bits` after `rounding` was added.
 #[inline(always)]
 fn inverse_pass<L: Lanes>(lanes: L, c: [L::Vector; 8], rounding: i32, bits: i32) -> [L::Vector; 8] {
-    let zero = [lanes.splat32(0); 2];
     let half = [lanes.splat32(rounding); 2];
     let one = 1 << CONSTANT_BITS;
 
     let middle = pair(lanes, c[0], c[4]);
-    let (outer, inner) = (rotate(lanes, half, middle, [one, one]), rotate(lanes, half, middle, [one, -one]));
+    let (outer, inner) = (turn_and_add(lanes, half, middle, [one, one]), turn_and_add(lanes, half, middle, [one, -one]));
     let even = pair(lanes, c[2], c[6]);
     let (turned_outer, turned_inner) =
-        (rotate(lanes, zero, even, EVEN[0]), rotate(lanes, zero, even, EVEN[1]));
+        (turn(lanes, even, EVEN[0]), turn(lanes, even, EVEN[1]));
     let (e0, e3) = (add(lanes, outer, turned_outer), subtract(lanes, outer, turned_outer));
     let (e1, e2) = (add(lanes, inner, turned_inner), subtract(lanes, inner, turned_inner));
 
     let shared = pair(lanes, lanes.add16(c[7], c[3]), lanes.add16(c[5], c[1]));
-    let shared_73 = rotate(lanes, zero, shared, ODD_SHARED[0]);
-    let shared_51 = rotate(lanes, zero, shared, ODD_SHARED[1]);
+    let shared_73 = turn(lanes, shared, ODD_SHARED[0]);
+    let shared_51 = turn(lanes, shared, ODD_SHARED[1]);
     let (outer, inner) = (pair(lanes, c[7], c[1]), pair(lanes, c[5], c[3]));
-    let o3 = rotate(lanes, shared_73, outer, ODD_OUTER[0]);
-    let o0 = rotate(lanes, shared_51, outer, ODD_OUTER[1]);
-    let o2 = rotate(lanes, shared_51, inner, ODD_INNER[0]);
-    let o1 = rotate(lanes, shared_73, inner, ODD_INNER[1]);
+    let o3 = turn_and_add(lanes, shared_73, outer, ODD_OUTER[0]);
+    let o0 = turn_and_add(lanes, shared_51, outer, ODD_OUTER[1]);
+    let o2 = turn_and_add(lanes, shared_51, inner, ODD_INNER[0]);
+    let o1 = turn_and_add(lanes, shared_73, inner, ODD_INNER[1]);
 
     [
         descale(lanes, add(lanes, e0, o0), bits),

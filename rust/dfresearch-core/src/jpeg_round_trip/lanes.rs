@@ -56,14 +56,10 @@ pub(super) trait Lanes: Copy {
     fn max16(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// Bitwise and.
     fn and(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// Without the sign, 16 bits.
-    fn abs16(self, a: Self::Vector) -> Self::Vector;
-    /// `a` where `sign` is positive, `-a` where it is negative; where `sign` is zero, `a` is zero as well.
-    fn with_sign16(self, a: Self::Vector, sign: Self::Vector) -> Self::Vector;
     /// The lower 16 bits of the product.
     fn multiply_low(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// The upper 16 bits of the unsigned product.
-    fn multiply_high_unsigned(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// The upper 16 bits of the signed product.
+    fn multiply_high(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `(a * b + 2^14) >> 15` of signed 16-bit numbers.
     fn multiply_rounded(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// 32-bit `a0 * b0 + a1 * b1` of signed 16-bit pairs.

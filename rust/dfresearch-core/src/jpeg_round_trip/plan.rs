@@ -161,6 +161,7 @@ impl Strips {
     }
 
     /// Row `y` of the image.
+    #[inline(always)]
     pub(super) fn luminance_row(&self, plan: &Plan, y: usize) -> &[u8] {
         let stride = plan.luminance_stride();
         let rows = self.luminance.get(2 * STRIP_ROWS * stride);
@@ -168,6 +169,7 @@ impl Strips {
     }
 
     /// Row `row` of a chrominance, with a vector more on either side.
+    #[inline(always)]
     pub(super) fn chrominance_row(&self, plan: &Plan, component: usize, row: usize) -> &[i16] {
         let stride = plan.chroma_stride();
         let rows = self.chrominance[component].get(2 * STRIP_CHROMA_ROWS * stride);

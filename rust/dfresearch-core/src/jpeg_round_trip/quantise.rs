@@ -36,39 +36,33 @@ const TRANSFORM_SCALE: u16 = 8;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Quantiser {
     factors: Rows<i16>,
-    /// Members of [`Divisor`], in the bits of signed numbers.
-    additions: Rows<i16>,
     reciprocals: Rows<i16>,
     scales: Rows<i16>,
 }
 
-/// Division of a 16-bit number by a constant, rounded to nearest, halves up: with Granlund and Montgomery's (1994)
-/// multiplication by a reciprocal, `(number + addition) * reciprocal >> 16 + shift`. The shift is a multiplication by
-/// `scale`, of which the upper 16 bits are kept: vectors have no shift that differs from number to number.
+/// Division of a number by a constant, rounded to nearest, halves away from zero.
+///
+/// ```text
+///   number * reciprocal >> 16      by the instruction that keeps the upper half of a product
+///          * scale, rounded, >> 15     by the one that rounds; the scale stands for a shift, which vectors do not
+///                                  have with another distance for every number
+/// ```
+///
+/// The reciprocal is `2^(16 + shift) / divisor`, rounded up, or one more if that is a whole number. Its excess moves a
+/// quotient away from zero, by less than `1 / divisor` for numbers under 2^14: too little to reach the next half, but
+/// enough to take a negative half, which the rounding sends up, to the other side.
 struct Divisor {
-    addition: u16,
-    reciprocal: u16,
-    scale: u16,
+    reciprocal: i16,
+    scale: i16,
 }
 
 impl Divisor {
-    /// `divisor` is at least 2.
+    /// `divisor` is from 8 to 2040.
     fn new(divisor: u16) -> Self {
-        let half = divisor / 2;
-        let log2 = divisor.ilog2();
-        if divisor.is_power_of_two() {
-            return Self { addition: half, reciprocal: 1 << 15, scale: 1 << (17 - log2) };
-        }
-        // 17 significant bits would be exact; of the 16 there are, the reciprocal is rounded to the nearer side, and one
-        // that is too small is made up for by one more in the addition.
-        let power = 1u32 << (16 + log2);
-        let (floor, rest) = (power / u32::from(divisor), power % u32::from(divisor));
-        let round_down = rest <= u32::from(half);
-        Self {
-            addition: half + u16::from(round_down),
-            reciprocal: (floor + u32::from(!round_down)) as u16,
-            scale: 1 << (16 - log2),
-        }
+        // The largest shift that leaves the reciprocal positive in 16 bits.
+        let shift = divisor.ilog2() - if divisor.is_power_of_two() { 2 } else { 1 };
+        let reciprocal = (1u32 << (16 + shift)) / u32::from(divisor) + 1;
+        Self { reciprocal: reciprocal as i16, scale: 1 << (15 - shift) }
     }
 }
 
@@ -77,35 +71,32 @@ impl Quantiser {
     pub(super) fn of_quality(quality: u8) -> [Self; 2] {
         let quality = u16::from(quality.clamp(1, 100));
         let percent = if quality < 50 { 5000 / quality } else { 200 - quality * 2 };
-        [LUMINANCE, CHROMINANCE].map(|table| Self::new(table, percent))
+        [Self::new(&LUMINANCE, percent), Self::new(&CHROMINANCE, percent)]
     }
 
-    fn new(table: Rows<u16>, percent: u16) -> Self {
+    fn new(table: &Rows<u16>, percent: u16) -> Self {
         let mut quantiser = Self::default();
         for (row, factors) in table.iter().enumerate() {
             for (column, &factor) in factors.iter().enumerate() {
                 let scaled = (u32::from(factor) * u32::from(percent) + 50) / 100;
                 // Factors of a baseline JPEG have 8 bits.
                 let factor = scaled.clamp(1, 255) as u16;
-                let divisor = Divisor::new(factor * TRANSFORM_SCALE);
+                let Divisor { reciprocal, scale } = Divisor::new(factor * TRANSFORM_SCALE);
                 quantiser.factors[row][column] = factor as i16;
-                quantiser.additions[row][column] = divisor.addition as i16;
-                quantiser.reciprocals[row][column] = divisor.reciprocal as i16;
-                quantiser.scales[row][column] = divisor.scale as i16;
+                quantiser.reciprocals[row][column] = reciprocal;
+                quantiser.scales[row][column] = scale;
             }
         }
         quantiser
     }
 
     /// Quantises coefficients of row `row` of all blocks, as the forward transform leaves them, and restores them to
-    /// what a decoder gets. Halves are rounded away from zero.
+    /// what a decoder gets.
     #[inline(always)]
     pub(super) fn restore_row<L: Lanes>(&self, lanes: L, row: usize, coefficients: L::Vector) -> L::Vector {
-        let sum = lanes.add16(lanes.abs16(coefficients), lanes.splat_row(&self.additions[row]));
-        let product = lanes.multiply_high_unsigned(sum, lanes.splat_row(&self.reciprocals[row]));
-        let quotient = lanes.multiply_high_unsigned(product, lanes.splat_row(&self.scales[row]));
-        let restored = lanes.multiply_low(quotient, lanes.splat_row(&self.factors[row]));
-        lanes.with_sign16(restored, coefficients)
+        let product = lanes.multiply_high(coefficients, lanes.splat_row(&self.reciprocals[row]));
+        let quotient = lanes.multiply_rounded(product, lanes.splat_row(&self.scales[row]));
+        lanes.multiply_low(quotient, lanes.splat_row(&self.factors[row]))
     }
 }
 
@@ -116,12 +107,13 @@ mod tests {
     #[test]
     fn division_is_rounded_to_nearest() {
         for divisor in (1..=255).map(|factor| factor * TRANSFORM_SCALE) {
-            let Divisor { addition, reciprocal, scale } = Divisor::new(divisor);
+            let Divisor { reciprocal, scale } = Divisor::new(divisor);
             // 64 samples of -128 sum up to 8192; what rounding adds in both passes of the transform is a few units.
-            for number in 0..9000u16 {
-                let product = u32::from(number + addition) * u32::from(reciprocal) >> 16;
-                let quotient = product * u32::from(scale) >> 16;
-                assert_eq!(quotient, u32::from((number + divisor / 2) / divisor), "{number} / {divisor}");
+            for number in -9000..=9000i32 {
+                let product = number * i32::from(reciprocal) >> 16;
+                let quotient = (product * i32::from(scale) + (1 << 14)) >> 15;
+                let rounded = (number.abs() + i32::from(divisor) / 2) / i32::from(divisor) * number.signum();
+                assert_eq!(quotient, rounded, "{number} / {divisor}");
             }
         }
     }

@@ -38,12 +38,11 @@ impl ToRgb<'_> {
         let near = y / PIXELS_PER_CHROMA;
         let far = if y % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(chroma_height - 1) };
         let luminance = self.strips.luminance_row(self.plan, y);
-        let chroma_rows = [0, 1]
-            .map(|component| [near, far].map(|row| self.strips.chrominance_row(self.plan, component, row)));
         let step_pixels = PIXELS_PER_CHROMA * L::WIDTH;
 
         // Rows of chrominance have a vector more on either side.
-        let [blue, red] = chroma_rows;
+        let blue = [self.strips.chrominance_row(self.plan, 0, near), self.strips.chrominance_row(self.plan, 0, far)];
+        let red = [self.strips.chrominance_row(self.plan, 1, near), self.strips.chrominance_row(self.plan, 1, far)];
         let mut blue_before = blend_rows(lanes, blue, 0);
         let mut red_before = blend_rows(lanes, red, 0);
         let mut blue_here = blend_rows(lanes, blue, L::WIDTH);
