@@ -26,8 +26,11 @@ const MAX_ENCODED_SIDE: usize = 65_500;
 /// About what the shim allocates for a codec without buffers.
 const CODEC_BYTES: usize = 4096;
 
-/// libjpeg's own quality, which is Pillow's: 75.
+/// libjpeg's own quality.
 const DEFAULT_QUALITY: c_int = -1;
+
+/// The same, which is Pillow's as well.
+const RECOMPRESSED_QUALITY: u8 = 75;
 
 /// A JPEG decoder and encoder with its buffers; one per thread, kept as long as images come.
 ///
@@ -76,7 +79,34 @@ impl JpegCodec {
         limits: &ImageLimits,
         out: &mut RgbImage,
     ) -> Result<(), DecodeError> {
-        self.fill_rgb(bytes, limits, out, dfresearch_jpeg_recompress_decode_rgb)
+        let whole = |(height, width)| Region { top: 0, left: 0, height, width };
+        self.recompress_decode_region(bytes, limits, whole, out)
+    }
+
+    /// [`Self::recompress_decode_rgb`] for who looks at a part of the image only: `wanted` tells which, given the size
+    /// `(height, width)`. `out` gets the whole image's size; its pixels outside of the part are of no use.
+    ///
+    /// # Errors
+    /// As [`Self::recompress_decode_rgb`].
+    pub fn recompress_decode_region(
+        &mut self,
+        bytes: &[u8],
+        limits: &ImageLimits,
+        wanted: impl FnOnce((usize, usize)) -> Region,
+        out: &mut RgbImage,
+    ) -> Result<(), DecodeError> {
+        (out.width, out.height) = (0, 0);
+        out.data.clear();
+        let JpegHeader { width, height, components, .. } = JpegHeader::read(bytes, limits)?;
+        let is_ours =
+            components != 4 && width.max(height) <= MAX_ENCODED_SIDE && JpegRoundTrip::applies_to(width);
+        if !is_ours {
+            return self.fill_rgb(bytes, limits, out, dfresearch_jpeg_recompress_decode_rgb);
+        }
+        self.decode_rgb(bytes, limits, out)?;
+        // Grey comes out of the steps for colour as it came in: its chrominance is zero.
+        self.round_trip.run(&mut out.data, width, height, RECOMPRESSED_QUALITY, wanted((height, width)));
+        Ok(())
     }
 
     /// Saves a JPEG again as Pillow does with its defaults, byte for byte: quality 75, 4:2:0, its own colour

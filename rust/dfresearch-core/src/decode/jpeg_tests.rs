@@ -81,6 +81,29 @@ fn recompressed_pixels_equal_the_decoded_recompressed_bytes() {
 }
 
 #[test]
+fn a_region_of_recompressed_pixels_equals_the_whole_image() {
+    let mut codec = JpegCodec::new();
+    let (mut part, mut whole) = (RgbImage::default(), RgbImage::default());
+    for components in [3, 1, 4] {
+        let bytes = encoded(150, 90, components, 92);
+        let limits = ImageLimits::default();
+        codec.recompress_decode_rgb(&bytes, &limits, &mut whole).unwrap();
+        for (top, left, height, width) in [(0, 30, 90, 90), (33, 17, 1, 1), (89, 149, 1, 1), (31, 64, 20, 86)] {
+            let wanted = |size| {
+                assert_eq!(size, (90, 150));
+                Region { top, left, height, width }
+            };
+            codec.recompress_decode_region(&bytes, &limits, wanted, &mut part).unwrap();
+            assert_eq!((part.width, part.height), (150, 90));
+            for y in top..top + height {
+                let pixels = (y * 150 + left) * 3..(y * 150 + left + width) * 3;
+                assert_eq!(part.data[pixels.clone()], whole.data[pixels], "{components} components, row {y}");
+            }
+        }
+    }
+}
+
+#[test]
 fn recompressing_keeps_the_components_and_the_comment_and_drops_the_rest() {
     for components in [1, 3, 4] {
         let bytes = encoded(40, 30, components, 92);

@@ -14,7 +14,14 @@
 //! A strip of 16 rows passes through all steps while it is in the processor's cache. Its last row has to wait for the
 //! next strip, whose chrominance it shares.
 
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "other processors leave the round trip to libjpeg-turbo")
+)]
+
+#[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod blocks;
 mod dct;
@@ -24,8 +31,6 @@ mod plan;
 mod quantise;
 mod to_rgb;
 
-use avx2::Avx2;
-use avx512::Avx512;
 use blocks::{Chrominance, Luminance};
 use from_rgb::FromRgb;
 use lanes::Lanes;
@@ -49,11 +54,19 @@ pub(crate) struct JpegRoundTrip {
 }
 
 impl JpegRoundTrip {
+    /// Whether images of this width can be processed here: they have at least 5 columns, and the processor has AVX2.
+    pub(crate) fn applies_to(width: usize) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return width >= MIN_WIDTH && avx2::Avx2::detect().is_some();
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
+    }
+
     /// Puts the artefacts of a JPEG of `quality` (1 to 100) on `region` of an RGB image `[height, width, 3]`, in place.
     /// Pixels around the region stay as they are, and count as far as they lie in the same blocks.
     ///
-    /// Returns whether it did: not on processors without AVX2, and not for images of less than 5 columns, which are left
-    /// as they are. The region has pixels and lies inside of the image.
+    /// Returns whether it did; where it does not apply, the image is left as it is. `rgb` has `height * width * 3` bytes,
+    /// and the region pixels, all of them inside of the image.
     pub(crate) fn run(
         &mut self,
         rgb: &mut [u8],
@@ -62,17 +75,16 @@ impl JpegRoundTrip {
         quality: u8,
         region: Region,
     ) -> bool {
-        if width < MIN_WIDTH {
-            return false;
+        let applies = Self::applies_to(width);
+        #[cfg(target_arch = "x86_64")]
+        if applies {
+            if let Some(lanes) = avx512::Avx512::detect() {
+                self.run_with(lanes, rgb, width, height, quality, region);
+            } else if let Some(lanes) = avx2::Avx2::detect() {
+                self.run_with(lanes, rgb, width, height, quality, region);
+            }
         }
-        if let Some(lanes) = Avx512::detect() {
-            self.run_with(lanes, rgb, width, height, quality, region);
-        } else if let Some(lanes) = Avx2::detect() {
-            self.run_with(lanes, rgb, width, height, quality, region);
-        } else {
-            return false;
-        }
-        true
+        applies
     }
 
     fn run_with<L: Lanes>(
@@ -134,3 +146,6 @@ impl JpegRoundTrip {
         }
     }
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests;
