@@ -101,12 +101,25 @@ impl JpegCodec {
         let is_ours =
             components != 4 && width.max(height) <= MAX_ENCODED_SIDE && JpegRoundTrip::applies_to(width);
         if !is_ours {
-            return self.fill_rgb(bytes, limits, out, dfresearch_jpeg_recompress_decode_rgb);
+            return self.recompress_decode_rgb_by_libjpeg(bytes, limits, out);
         }
         self.decode_rgb(bytes, limits, out)?;
         // Grey comes out of the steps for colour as it came in: its chrominance is zero.
         self.round_trip.run(&mut out.data, width, height, RECOMPRESSED_QUALITY, wanted((height, width)));
         Ok(())
+    }
+
+    /// [`Self::recompress_decode_rgb`] by libjpeg-turbo's own steps: where there is nothing faster, and to compare with.
+    ///
+    /// # Errors
+    /// As [`Self::recompress_decode_rgb`].
+    pub fn recompress_decode_rgb_by_libjpeg(
+        &mut self,
+        bytes: &[u8],
+        limits: &ImageLimits,
+        out: &mut RgbImage,
+    ) -> Result<(), DecodeError> {
+        self.fill_rgb(bytes, limits, out, dfresearch_jpeg_recompress_decode_rgb)
     }
 
     /// Saves a JPEG again as Pillow does with its defaults, byte for byte: quality 75, 4:2:0, its own colour

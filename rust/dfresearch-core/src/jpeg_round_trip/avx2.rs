@@ -238,10 +238,6 @@ impl Lanes for Avx2 {
         narrow32(a, b) = _mm256_packs_epi32(a, b);
         narrow32_ordered(a, b) = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a, b));
         narrow16(a, b) = _mm256_packus_epi16(a, b);
-        ordered_left_neighbours(before, a) =
-            _mm256_alignr_epi8::<14>(a, _mm256_permute2x128_si256::<0x21>(before, a));
-        ordered_right_neighbours(a, behind) =
-            _mm256_alignr_epi8::<2>(_mm256_permute2x128_si256::<0x21>(a, behind), a);
     }
 
     #[inline(always)]

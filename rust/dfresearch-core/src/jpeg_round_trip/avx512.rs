@@ -69,19 +69,6 @@ const BLUE: [__mmask64; 3] = [rgb_mask(0, 2), rgb_mask(1, 2), rgb_mask(2, 2)];
 /// 64-bit halves of lanes: all lower ones, then all upper ones.
 const LOWER_THEN_UPPER: [i64; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
 
-/// 16-bit numbers, counted on through two vectors: from the last of the first one, or the second of the first one.
-const fn neighbours(first: i16) -> [i16; 32] {
-    let mut places = [0; 32];
-    let mut place = 0;
-    while place < 32 {
-        places[place] = first + place as i16;
-        place += 1;
-    }
-    places
-}
-const LEFT_NEIGHBOURS: [i16; 32] = neighbours(31);
-const RIGHT_NEIGHBOURS: [i16; 32] = neighbours(1);
-
 #[inline(always)]
 fn load512<T>(from: &[T]) -> __m512i {
     let from = &from[..64 / size_of::<T>()];
@@ -248,10 +235,6 @@ impl Lanes for Avx512 {
         narrow32_ordered(a, b) =
             _mm512_permutexvar_epi64(load512(&LOWER_THEN_UPPER), _mm512_packs_epi32(a, b));
         narrow16(a, b) = _mm512_packus_epi16(a, b);
-        ordered_left_neighbours(before, a) =
-            _mm512_permutex2var_epi16(before, load512(&LEFT_NEIGHBOURS), a);
-        ordered_right_neighbours(a, behind) =
-            _mm512_permutex2var_epi16(a, load512(&RIGHT_NEIGHBOURS), behind);
     }
 
     #[inline(always)]

@@ -124,7 +124,11 @@ fn gather_columns<L: Lanes>(lanes: L, [ab, cd, ef, gh]: [L::Vector; 4]) -> [L::V
 /// One forward pass; `x[k]` holds number `k` of many rows (or columns). `FIRST` leaves [`FIRST_PASS_BITS`] more than it
 /// found, the second pass takes them away again. The first pass subtracts `offset` from the scaled sum of all eight.
 #[inline(always)]
-fn forward_pass<L: Lanes, const FIRST: bool>(lanes: L, x: [L::Vector; 8], offset: L::Vector) -> [L::Vector; 8] {
+fn forward_pass<L: Lanes, const FIRST: bool>(
+    lanes: L,
+    x: [L::Vector; 8],
+    offset: L::Vector,
+) -> [L::Vector; 8] {
     let bits = if FIRST { CONSTANT_BITS - FIRST_PASS_BITS } else { CONSTANT_BITS + FIRST_PASS_BITS };
     let half = [lanes.splat32(1 << (bits - 1)); 2];
 
@@ -166,10 +170,10 @@ fn inverse_pass<L: Lanes>(lanes: L, c: [L::Vector; 8], rounding: i32, bits: i32)
     let one = 1 << CONSTANT_BITS;
 
     let middle = pair(lanes, c[0], c[4]);
-    let (outer, inner) = (turn_and_add(lanes, half, middle, [one, one]), turn_and_add(lanes, half, middle, [one, -one]));
+    let (outer, inner) =
+        (turn_and_add(lanes, half, middle, [one, one]), turn_and_add(lanes, half, middle, [one, -one]));
     let even = pair(lanes, c[2], c[6]);
-    let (turned_outer, turned_inner) =
-        (turn(lanes, even, EVEN[0]), turn(lanes, even, EVEN[1]));
+    let (turned_outer, turned_inner) = (turn(lanes, even, EVEN[0]), turn(lanes, even, EVEN[1]));
     let (e0, e3) = (add(lanes, outer, turned_outer), subtract(lanes, outer, turned_outer));
     let (e1, e2) = (add(lanes, inner, turned_inner), subtract(lanes, inner, turned_inner));
 

@@ -10,7 +10,7 @@
 //! ```
 
 use super::lanes::{Lanes, Task};
-use super::plan::{PIXELS_PER_CHROMA, Plan, STRIP_CHROMA_ROWS};
+use super::plan::{PIXELS_PER_CHROMA, Plan, STRIP_CHROMA_ROWS, STRIP_ROWS};
 
 const FRACTION_BITS: i32 = 16;
 const HALF: i32 = 1 << (FRACTION_BITS - 1);
@@ -76,7 +76,8 @@ impl FromRgb<'_> {
         }
     }
 
-    /// The pixels of one step; those right of the image are its last one.
+    /// The pixels of one step. The last one continues to the end of its block; what lies beyond is in no block of the
+    /// image, and may be anything.
     #[inline(always)]
     fn load_pixels<L: Lanes>(&mut self, lanes: L, y: usize, x: usize) -> [[L::Vector; 2]; 4] {
         let Plan { width, .. } = *self.plan;
@@ -87,7 +88,8 @@ impl FromRgb<'_> {
         let end = (y + 1) * width * 3;
         let (inside, outside) = self.tail.split_at_mut(end - start);
         inside.copy_from_slice(&self.image[start..end]);
-        for pixel in outside.as_chunks_mut::<3>().0 {
+        let to_end_of_block = width.next_multiple_of(STRIP_ROWS) - width;
+        for pixel in &mut outside.as_chunks_mut::<3>().0[..to_end_of_block] {
             pixel.copy_from_slice(&self.image[end - 3..end]);
         }
         lanes.load_rgb(self.tail, 0)

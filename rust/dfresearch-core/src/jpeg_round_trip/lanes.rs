@@ -103,10 +103,6 @@ pub(super) trait Lanes: Copy {
     fn narrow32_ordered(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// Signed 16 to unsigned 8 bits with saturation, lane by lane: `a` into the lower halves, `b` into the upper ones.
     fn narrow16(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// 16-bit numbers one place up: the last of `before`, then all of `a` but its last.
-    fn ordered_left_neighbours(self, before: Self::Vector, a: Self::Vector) -> Self::Vector;
-    /// 16-bit numbers one place down: all of `a` but its first, then the first of `behind`.
-    fn ordered_right_neighbours(self, a: Self::Vector, behind: Self::Vector) -> Self::Vector;
 
     /// The pair `(first, second)` in every 32 bits.
     #[inline(always)]

@@ -36,7 +36,7 @@ use from_rgb::FromRgb;
 use lanes::Lanes;
 use plan::{Aligned, PIXELS_PER_CHROMA, Plan, STRIP_ROWS, Strips};
 use quantise::Quantiser;
-use to_rgb::ToRgb;
+use to_rgb::{DoubleColumns, ToRgb};
 
 use crate::decode::Region;
 
@@ -50,6 +50,8 @@ pub(crate) struct JpegRoundTrip {
     tail: Aligned<u8>,
     luminance_tiles: Aligned<i16>,
     chrominance_tiles: Aligned<i16>,
+    /// One component of one strip.
+    chrominance_rows: Aligned<i16>,
     strips: Strips,
 }
 
@@ -97,7 +99,7 @@ impl JpegRoundTrip {
         region: Region,
     ) {
         let plan = &Plan::new::<L>(width, height, region);
-        let Self { quantisers, tail, luminance_tiles, chrominance_tiles, strips } = self;
+        let Self { quantisers, tail, luminance_tiles, chrominance_tiles, chrominance_rows, strips } = self;
         let [luminance_quantiser, chrominance_quantiser] = match quantisers {
             Some((of, quantisers)) if *of == quality => quantisers,
             stale => &mut stale.insert((quality, Quantiser::of_quality(quality))).1,
@@ -128,17 +130,20 @@ impl JpegRoundTrip {
                     });
                 }
             }
+            let stride = plan.block_stride();
+            let rows = chrominance_rows.take(8 * stride);
             for (component, tiles) in [blue, red].into_iter().enumerate() {
-                let (rows, stride) = strips.chrominance_of(plan, component, strip);
                 lanes.run(Chrominance {
                     quantiser: chrominance_quantiser,
                     tiles,
                     count: plan.steps,
-                    rows,
+                    rows: &mut rows[L::WIDTH..],
                     stride,
                 });
+                plan.continue_rows(rows);
+                let doubled = strips.chrominance_of(plan, component, strip);
+                lanes.run(DoubleColumns { plan, rows, doubled });
             }
-            strips.continue_chrominance(plan, strip);
 
             let rows = first_row..plan.end_of_rows(strip).max(first_row);
             first_row = rows.end;

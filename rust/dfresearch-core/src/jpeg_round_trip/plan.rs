@@ -41,7 +41,8 @@ pub(super) struct Plan {
 impl Plan {
     /// `region` has pixels, and lies inside of the image.
     pub(super) fn new<L: Lanes>(width: usize, height: usize, region: Region) -> Self {
-        let (chroma_width, chroma_height) = (width.div_ceil(PIXELS_PER_CHROMA), height.div_ceil(PIXELS_PER_CHROMA));
+        let (chroma_width, chroma_height) =
+            (width.div_ceil(PIXELS_PER_CHROMA), height.div_ceil(PIXELS_PER_CHROMA));
         let (right, bottom) = (region.left + region.width, region.top + region.height);
         // The filter looks at the nearest samples on either side of a pixel.
         let first = |pixel: usize| pixel.saturating_sub(1) / PIXELS_PER_CHROMA;
@@ -79,13 +80,26 @@ impl Plan {
         if strip == self.last_strip { bottom } else { bottom.min((strip + 1) * STRIP_ROWS - 1) }
     }
 
-    /// Samples in a row of chrominance, with a vector more on either side.
-    fn chroma_stride(&self) -> usize {
+    /// Samples in a row of chrominance as blocks leave it: with a vector more on either side, of which one sample is
+    /// looked at.
+    pub(super) fn block_stride(&self) -> usize {
         (self.steps + 2) * self.vector
     }
 
+    /// Samples in a row of luminance, or of chrominance after its columns have been doubled.
     pub(super) fn luminance_stride(&self) -> usize {
         self.steps * PIXELS_PER_CHROMA * self.vector
+    }
+
+    /// Continues the outermost samples of rows of chrominance by one.
+    pub(super) fn continue_rows(&self, rows: &mut [i16]) {
+        let behind = self.vector + self.chroma_width - self.origin / PIXELS_PER_CHROMA;
+        for row in rows.chunks_exact_mut(self.block_stride()) {
+            row[self.vector - 1] = row[self.vector];
+            if behind < row.len() {
+                row[behind] = row[behind - 1];
+            }
+        }
     }
 }
 
@@ -122,7 +136,7 @@ impl<T: Copy + Default> Aligned<T> {
 #[derive(Debug, Default)]
 pub(super) struct Strips {
     luminance: Aligned<u8>,
-    /// Blue, then red.
+    /// Blue, then red: for each vector of samples one of even columns and one of odd ones, four times too large.
     chrominance: [Aligned<i16>; 2],
 }
 
@@ -134,44 +148,24 @@ impl Strips {
         &mut self.luminance.take(2 * length)[start..start + length]
     }
 
-    /// The 8 rows of one chrominance of `strip`, each from its first sample on; and how far the rows are apart.
-    pub(super) fn chrominance_of(&mut self, plan: &Plan, component: usize, strip: usize) -> (&mut [i16], usize) {
-        let stride = plan.chroma_stride();
-        let length = STRIP_CHROMA_ROWS * stride;
+    /// The 8 rows of one chrominance of `strip`.
+    pub(super) fn chrominance_of(&mut self, plan: &Plan, component: usize, strip: usize) -> &mut [i16] {
+        let length = STRIP_CHROMA_ROWS * plan.luminance_stride();
         let start = strip % 2 * length;
-        let rows = &mut self.chrominance[component].take(2 * length)[start..start + length];
-        (&mut rows[plan.vector..], stride)
-    }
-
-    /// Continues the outermost samples of a strip's chrominance by one.
-    pub(super) fn continue_chrominance(&mut self, plan: &Plan, strip: usize) {
-        for component in 0..2 {
-            let stride = plan.chroma_stride();
-            let length = STRIP_CHROMA_ROWS * stride;
-            let start = strip % 2 * length;
-            let rows = &mut self.chrominance[component].take(2 * length)[start..start + length];
-            let behind = plan.vector + plan.chroma_width - plan.origin / PIXELS_PER_CHROMA;
-            for row in rows.chunks_exact_mut(stride) {
-                row[plan.vector - 1] = row[plan.vector];
-                if behind < stride {
-                    row[behind] = row[behind - 1];
-                }
-            }
-        }
+        &mut self.chrominance[component].take(2 * length)[start..start + length]
     }
 
     /// Row `y` of the image.
     #[inline(always)]
     pub(super) fn luminance_row(&self, plan: &Plan, y: usize) -> &[u8] {
         let stride = plan.luminance_stride();
-        let rows = self.luminance.get(2 * STRIP_ROWS * stride);
-        &rows[y % (2 * STRIP_ROWS) * stride..][..stride]
+        &self.luminance.get(2 * STRIP_ROWS * stride)[y % (2 * STRIP_ROWS) * stride..][..stride]
     }
 
-    /// Row `row` of a chrominance, with a vector more on either side.
+    /// Row `row` of a chrominance.
     #[inline(always)]
     pub(super) fn chrominance_row(&self, plan: &Plan, component: usize, row: usize) -> &[i16] {
-        let stride = plan.chroma_stride();
+        let stride = plan.luminance_stride();
         let rows = self.chrominance[component].get(2 * STRIP_CHROMA_ROWS * stride);
         &rows[row % (2 * STRIP_CHROMA_ROWS) * stride..][..stride]
     }

@@ -12,6 +12,31 @@ const GREEN: (i16, i16) = (-22_554, 18_734);
 const RED: i16 = 22_970;
 const BLUE: i16 = 29_033;
 
+/// Doubles the columns of rows of chrominance, and leaves them four times too large.
+pub(super) struct DoubleColumns<'a> {
+    pub(super) plan: &'a Plan,
+    /// Rows of [`Plan::block_stride`] samples.
+    pub(super) rows: &'a [i16],
+    /// Rows of [`Plan::luminance_stride`] samples: vectors of even columns and of odd ones take turns.
+    pub(super) doubled: &'a mut [i16],
+}
+
+impl Task for DoubleColumns<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let rows = self.rows.chunks_exact(self.plan.block_stride());
+        for (row, doubled) in rows.zip(self.doubled.chunks_exact_mut(self.plan.luminance_stride())) {
+            for step in 0..self.plan.steps {
+                let at = (step + 1) * L::WIDTH;
+                let threefold = lanes.multiply_low(lanes.load16(row, at), lanes.splat16(3));
+                let [even, odd] = [step * 2 * L::WIDTH, (step * 2 + 1) * L::WIDTH];
+                lanes.store16(doubled, even, lanes.add16(threefold, lanes.load16(row, at - 1)));
+                lanes.store16(doubled, odd, lanes.add16(threefold, lanes.load16(row, at + 1)));
+            }
+        }
+    }
+}
+
 /// Writes rows of an image from the strips that hold their samples.
 pub(super) struct ToRgb<'a> {
     pub(super) plan: &'a Plan,
@@ -40,20 +65,17 @@ impl ToRgb<'_> {
         let luminance = self.strips.luminance_row(self.plan, y);
         let step_pixels = PIXELS_PER_CHROMA * L::WIDTH;
 
-        // Rows of chrominance have a vector more on either side.
-        let blue = [self.strips.chrominance_row(self.plan, 0, near), self.strips.chrominance_row(self.plan, 0, far)];
-        let red = [self.strips.chrominance_row(self.plan, 1, near), self.strips.chrominance_row(self.plan, 1, far)];
-        let mut blue_before = blend_rows(lanes, blue, 0);
-        let mut red_before = blend_rows(lanes, red, 0);
-        let mut blue_here = blend_rows(lanes, blue, L::WIDTH);
-        let mut red_here = blend_rows(lanes, red, L::WIDTH);
+        let blue =
+            [self.strips.chrominance_row(self.plan, 0, near), self.strips.chrominance_row(self.plan, 0, far)];
+        let red =
+            [self.strips.chrominance_row(self.plan, 1, near), self.strips.chrominance_row(self.plan, 1, far)];
+        let (round_up, round_down) = (lanes.splat16(0), lanes.splat16(-1));
         for step in 0..steps {
-            let blue_behind = blend_rows(lanes, blue, (step + 2) * L::WIDTH);
-            let red_behind = blend_rows(lanes, red, (step + 2) * L::WIDTH);
-            let [even_blue, odd_blue] = double_columns(lanes, blue_before, blue_here, blue_behind);
-            let [even_red, odd_red] = double_columns(lanes, red_before, red_here, red_behind);
-            (blue_before, blue_here) = (blue_here, blue_behind);
-            (red_before, red_here) = (red_here, red_behind);
+            let (even_columns, odd_columns) = (step * step_pixels, step * step_pixels + L::WIDTH);
+            let even_blue = blend_rows(lanes, blue, even_columns, round_up);
+            let even_red = blend_rows(lanes, red, even_columns, round_up);
+            let odd_blue = blend_rows(lanes, blue, odd_columns, round_down);
+            let odd_red = blend_rows(lanes, red, odd_columns, round_down);
 
             let samples = lanes.load8(luminance, step * step_pixels);
             let even = to_rgb(lanes, lanes.and(samples, lanes.splat16(0xff)), even_blue, even_red);
@@ -72,20 +94,12 @@ impl ToRgb<'_> {
     }
 }
 
-/// `3 * near + far + 2`: the last is what rounds after the columns have been weighted as well.
+/// Doubles rows whose columns have been doubled, and takes the factor of both back: `(3 * near + far) / 16`, rounded.
 #[inline(always)]
-fn blend_rows<L: Lanes>(lanes: L, [near, far]: [&[i16]; 2], at: usize) -> L::Vector {
+fn blend_rows<L: Lanes>(lanes: L, [near, far]: [&[i16]; 2], at: usize, rounding: L::Vector) -> L::Vector {
     let near = lanes.multiply_low(lanes.load16(near, at), lanes.splat16(3));
-    lanes.add16(lanes.add16(near, lanes.load16(far, at)), lanes.splat16(2))
-}
-
-/// Chrominance in even and in odd columns.
-#[inline(always)]
-fn double_columns<L: Lanes>(lanes: L, before: L::Vector, here: L::Vector, behind: L::Vector) -> [L::Vector; 2] {
-    let threefold = lanes.add16(lanes.add16(here, here), here);
-    let left = lanes.ordered_left_neighbours(before, here);
-    let right = lanes.add16(lanes.ordered_right_neighbours(here, behind), lanes.splat16(-1));
-    [lanes.right16(lanes.add16(threefold, left), 4), lanes.right16(lanes.add16(threefold, right), 4)]
+    let sum = lanes.add16(lanes.add16(near, lanes.load16(far, at)), rounding);
+    lanes.multiply_rounded(sum, lanes.splat16(1 << 11))
 }
 
 /// `difference * factor`, of 14 fractional bits, rounded.
