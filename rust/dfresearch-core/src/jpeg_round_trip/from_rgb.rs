@@ -115,7 +115,7 @@ impl FromRgb<'_> {
             copy_row(lanes, tiles, self.plan.steps, row - 1);
         }
         // A row of blocks without any row of the image is not looked at.
-        if row % 4 > 0 {
+        if !row.is_multiple_of(4) {
             let tiles = &mut self.luminance[row / 4];
             copy_row(lanes, tiles, self.plan.steps * 2, row % 4 * 2 - 1);
             copy_row(lanes, tiles, self.plan.steps * 2, row % 4 * 2);

@@ -110,7 +110,7 @@ mod tests {
             let Divisor { reciprocal, scale } = Divisor::new(divisor);
             // 64 samples of -128 sum up to 8192; what rounding adds in both passes of the transform is a few units.
             for number in -9000..=9000i32 {
-                let product = number * i32::from(reciprocal) >> 16;
+                let product = (number * i32::from(reciprocal)) >> 16;
                 let quotient = (product * i32::from(scale) + (1 << 14)) >> 15;
                 let rounded = (number.abs() + i32::from(divisor) / 2) / i32::from(divisor) * number.signum();
                 assert_eq!(quotient, rounded, "{number} / {divisor}");

@@ -48,7 +48,7 @@ fn image(content: Content, width: usize, height: usize, seed: u64) -> Vec<u8> {
                     ((2 * (position % 8) + 1) as f64 * frequency as f64 * std::f64::consts::PI / 16.0).cos()
                 };
                 let is_bright = cosine(x, place % 8) * cosine(y, place / 8) > 0.0;
-                if is_bright == (seed % 2 == 0) { 255 } else { 0 }
+                if is_bright == seed.is_multiple_of(2) { 255 } else { 0 }
             }
         });
     }

@@ -61,7 +61,8 @@ impl ToRgb<'_> {
     fn write_row<L: Lanes>(&mut self, lanes: L, y: usize) {
         let Plan { width, origin, steps, chroma_height, region, .. } = *self.plan;
         let near = y / PIXELS_PER_CHROMA;
-        let far = if y % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(chroma_height - 1) };
+        let far =
+            if y.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(chroma_height - 1) };
         let luminance = self.strips.luminance_row(self.plan, y);
         let step_pixels = PIXELS_PER_CHROMA * L::WIDTH;
 
