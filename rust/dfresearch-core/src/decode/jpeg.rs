@@ -105,8 +105,13 @@ impl JpegCodec {
         }
         self.decode_rgb(bytes, limits, out)?;
         // Grey comes out of the steps for colour as it came in: its chrominance is zero.
-        self.round_trip.run(&mut out.data, width, height, RECOMPRESSED_QUALITY, wanted((height, width)));
-        Ok(())
+        let region = wanted((height, width));
+        let done = self.round_trip.run(&mut out.data, width, height, RECOMPRESSED_QUALITY, region);
+        if done.is_err() {
+            (out.width, out.height) = (0, 0);
+            out.data.clear();
+        }
+        done.map(|_| ())
     }
 
     /// [`Self::recompress_decode_rgb`] by libjpeg-turbo's own steps: where there is nothing faster, and to compare with.
@@ -170,7 +175,7 @@ impl JpegCodec {
     ) -> Result<(), DecodeError> {
         Image::pixels(rgb.len(), width, height, quality)?;
         let whole = Region { top: 0, left: 0, height, width };
-        if self.round_trip.run(rgb, width, height, quality, whole) {
+        if self.round_trip.run(rgb, width, height, quality, whole)? {
             return Ok(());
         }
         self.round_trip_rgb_by_libjpeg(rgb, width, height, quality)

@@ -39,6 +39,7 @@ use quantise::Quantiser;
 use to_rgb::{DoubleColumns, ToRgb};
 
 use crate::decode::Region;
+use crate::error::DecodeError;
 
 /// Narrower images have no triangle filter in libjpeg: it needs three samples of chrominance in a row.
 const MIN_WIDTH: usize = 5;
@@ -67,8 +68,11 @@ impl JpegRoundTrip {
     /// Puts the artefacts of a JPEG of `quality` (1 to 100) on `region` of an RGB image `[height, width, 3]`, in place.
     /// Pixels around the region stay as they are, and count as far as they lie in the same blocks.
     ///
-    /// Returns whether it did; where it does not apply, the image is left as it is. `rgb` has `height * width * 3` bytes,
-    /// and the region pixels, all of them inside of the image.
+    /// Returns whether it did; where it does not apply, the image is left as it is. `rgb` has `height * width * 3` bytes;
+    /// what of the region lies outside of the image is left out.
+    ///
+    /// # Errors
+    /// [`DecodeError::OutOfMemory`]; the image is then as it was.
     pub(crate) fn run(
         &mut self,
         rgb: &mut [u8],
@@ -76,17 +80,24 @@ impl JpegRoundTrip {
         height: usize,
         quality: u8,
         region: Region,
-    ) -> bool {
+    ) -> Result<bool, DecodeError> {
+        let (top, left) = (region.top.min(height), region.left.min(width));
+        let region = Region {
+            top,
+            left,
+            height: region.height.min(height - top),
+            width: region.width.min(width - left),
+        };
         let applies = Self::applies_to(width);
         #[cfg(target_arch = "x86_64")]
-        if applies {
+        if applies && region.height > 0 && region.width > 0 {
             if let Some(lanes) = avx512::Avx512::detect() {
-                self.run_with(lanes, rgb, width, height, quality, region);
+                self.run_with(lanes, rgb, width, height, quality, region)?;
             } else if let Some(lanes) = avx2::Avx2::detect() {
-                self.run_with(lanes, rgb, width, height, quality, region);
+                self.run_with(lanes, rgb, width, height, quality, region)?;
             }
         }
-        applies
+        Ok(applies)
     }
 
     fn run_with<L: Lanes>(
@@ -97,28 +108,30 @@ impl JpegRoundTrip {
         height: usize,
         quality: u8,
         region: Region,
-    ) {
+    ) -> Result<(), DecodeError> {
         let plan = &Plan::new::<L>(width, height, region);
         let Self { quantisers, tail, luminance_tiles, chrominance_tiles, chrominance_rows, strips } = self;
         let [luminance_quantiser, chrominance_quantiser] = match quantisers {
             Some((of, quantisers)) if *of == quality => quantisers,
             stale => &mut stale.insert((quality, Quantiser::of_quality(quality))).1,
         };
-        let tail = tail.take(PIXELS_PER_CHROMA * L::WIDTH * 3);
-        let tile_row = plan.steps * 8 * L::WIDTH;
+        let (tail_bytes, tile_row) = (PIXELS_PER_CHROMA * L::WIDTH * 3, plan.steps * 8 * L::WIDTH);
+        let chroma_stride = plan.block_stride();
+        tail.prepare(tail_bytes)?;
+        luminance_tiles.prepare(4 * tile_row)?;
+        chrominance_tiles.prepare(2 * tile_row)?;
+        chrominance_rows.prepare(8 * chroma_stride)?;
+        strips.prepare(plan)?;
+        let tail = tail.first_mut(tail_bytes);
+        let (upper, lower) = luminance_tiles.first_mut(4 * tile_row).split_at_mut(2 * tile_row);
+        let (blue, red) = chrominance_tiles.first_mut(2 * tile_row).split_at_mut(tile_row);
+        let chrominance_rows = chrominance_rows.first_mut(8 * chroma_stride);
+
         let mut first_row = region.top;
         for strip in plan.first_strip..=plan.last_strip {
-            let (upper, lower) = luminance_tiles.take(4 * tile_row).split_at_mut(2 * tile_row);
-            let (blue, red) = chrominance_tiles.take(2 * tile_row).split_at_mut(tile_row);
-            lanes.run(FromRgb {
-                plan,
-                image: rgb,
-                strip,
-                tail,
-                luminance: [upper, lower],
-                chrominance: [blue, red],
-            });
-            for (half, tiles) in [upper, lower].into_iter().enumerate() {
+            let (luminance, chrominance) = ([&mut *upper, &mut *lower], [&mut *blue, &mut *red]);
+            lanes.run(FromRgb { plan, image: rgb, strip, tail, luminance, chrominance });
+            for (half, tiles) in [&*upper, &*lower].into_iter().enumerate() {
                 if plan.has_pixels_in_block_row(strip * STRIP_ROWS + half * 8) {
                     let stride = plan.luminance_stride();
                     lanes.run(Luminance {
@@ -130,25 +143,23 @@ impl JpegRoundTrip {
                     });
                 }
             }
-            let stride = plan.block_stride();
-            let rows = chrominance_rows.take(8 * stride);
-            for (component, tiles) in [blue, red].into_iter().enumerate() {
+            for (component, tiles) in [&*blue, &*red].into_iter().enumerate() {
                 lanes.run(Chrominance {
                     quantiser: chrominance_quantiser,
                     tiles,
                     count: plan.steps,
-                    rows: &mut rows[L::WIDTH..],
-                    stride,
+                    rows: &mut chrominance_rows[L::WIDTH..],
+                    stride: chroma_stride,
                 });
-                plan.continue_rows(rows);
+                plan.continue_rows(chrominance_rows);
                 let doubled = strips.chrominance_of(plan, component, strip);
-                lanes.run(DoubleColumns { plan, rows, doubled });
+                lanes.run(DoubleColumns { plan, rows: chrominance_rows, doubled });
             }
-
             let rows = first_row..plan.end_of_rows(strip).max(first_row);
             first_row = rows.end;
             lanes.run(ToRgb { plan, strips, image: rgb, rows, tail });
         }
+        Ok(())
     }
 }
 

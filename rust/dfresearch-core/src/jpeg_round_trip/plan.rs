@@ -11,6 +11,7 @@
 
 use super::lanes::Lanes;
 use crate::decode::Region;
+use crate::error::DecodeError;
 
 /// 4:2:0: one sample of chrominance for 2 x 2 pixels.
 pub(super) const PIXELS_PER_CHROMA: usize = 2;
@@ -111,22 +112,32 @@ pub(super) struct Aligned<T>(Vec<T>);
 const LINE_BYTES: usize = 64;
 
 impl<T: Copy + Default> Aligned<T> {
-    /// `length` numbers, of whatever value. Memory is kept from call to call.
-    pub(super) fn take(&mut self, length: usize) -> &mut [T] {
+    /// Makes room for `length` numbers. Memory is kept from call to call.
+    pub(super) fn prepare(&mut self, length: usize) -> Result<(), DecodeError> {
         let padded = length + LINE_BYTES / size_of::<T>();
         if self.0.len() < padded {
+            let additional = padded - self.0.len();
+            let bytes = padded * size_of::<T>();
+            self.0.try_reserve_exact(additional).map_err(|_| DecodeError::OutOfMemory { bytes })?;
             self.0.resize(padded, T::default());
         }
+        Ok(())
+    }
+
+    /// The first `length` numbers, of whatever value; not more than there was made room for.
+    pub(super) fn first_mut(&mut self, length: usize) -> &mut [T] {
         let start = self.start();
         &mut self.0[start..start + length]
     }
 
-    /// What the last [`Self::take`] gave out.
-    fn get(&self, length: usize) -> &[T] {
+    /// As [`Self::first_mut`].
+    #[inline(always)]
+    fn first(&self, length: usize) -> &[T] {
         let start = self.start();
         &self.0[start..start + length]
     }
 
+    #[inline(always)]
     fn start(&self) -> usize {
         self.0.as_ptr().align_offset(LINE_BYTES).min(LINE_BYTES / size_of::<T>())
     }
@@ -141,32 +152,39 @@ pub(super) struct Strips {
 }
 
 impl Strips {
+    /// Makes room for two strips.
+    pub(super) fn prepare(&mut self, plan: &Plan) -> Result<(), DecodeError> {
+        let stride = plan.luminance_stride();
+        self.luminance.prepare(2 * STRIP_ROWS * stride)?;
+        self.chrominance.iter_mut().try_for_each(|rows| rows.prepare(2 * STRIP_CHROMA_ROWS * stride))
+    }
+
     /// The 16 rows of luminance of `strip`.
     pub(super) fn luminance_of(&mut self, plan: &Plan, strip: usize) -> &mut [u8] {
         let length = STRIP_ROWS * plan.luminance_stride();
         let start = strip % 2 * length;
-        &mut self.luminance.take(2 * length)[start..start + length]
+        &mut self.luminance.first_mut(2 * length)[start..start + length]
     }
 
     /// The 8 rows of one chrominance of `strip`.
     pub(super) fn chrominance_of(&mut self, plan: &Plan, component: usize, strip: usize) -> &mut [i16] {
         let length = STRIP_CHROMA_ROWS * plan.luminance_stride();
         let start = strip % 2 * length;
-        &mut self.chrominance[component].take(2 * length)[start..start + length]
+        &mut self.chrominance[component].first_mut(2 * length)[start..start + length]
     }
 
     /// Row `y` of the image.
     #[inline(always)]
     pub(super) fn luminance_row(&self, plan: &Plan, y: usize) -> &[u8] {
         let stride = plan.luminance_stride();
-        &self.luminance.get(2 * STRIP_ROWS * stride)[y % (2 * STRIP_ROWS) * stride..][..stride]
+        &self.luminance.first(2 * STRIP_ROWS * stride)[y % (2 * STRIP_ROWS) * stride..][..stride]
     }
 
     /// Row `row` of a chrominance.
     #[inline(always)]
     pub(super) fn chrominance_row(&self, plan: &Plan, component: usize, row: usize) -> &[i16] {
         let stride = plan.luminance_stride();
-        let rows = self.chrominance[component].get(2 * STRIP_CHROMA_ROWS * stride);
+        let rows = self.chrominance[component].first(2 * STRIP_CHROMA_ROWS * stride);
         &rows[row % (2 * STRIP_CHROMA_ROWS) * stride..][..stride]
     }
 }

@@ -80,12 +80,12 @@ impl Comparison {
         let mut results = Vec::new();
         if let Some(lanes) = Avx2::detect() {
             let mut result = pixels.to_vec();
-            self.avx2.run_with(lanes, &mut result, width, height, quality, region);
+            self.avx2.run_with(lanes, &mut result, width, height, quality, region).unwrap();
             results.push(("AVX2", result));
         }
         if let Some(lanes) = Avx512::detect() {
             let mut result = pixels.to_vec();
-            self.avx512.run_with(lanes, &mut result, width, height, quality, region);
+            self.avx512.run_with(lanes, &mut result, width, height, quality, region).unwrap();
             results.push(("AVX-512", result));
         }
         for (vectors, result) in results {
@@ -154,8 +154,24 @@ fn narrow_images_are_left_to_libjpeg_turbo() {
     for width in 1..MIN_WIDTH {
         let mut pixels = image(Content::Noise, width, 9, 3);
         let region = Region { top: 0, left: 0, height: 9, width };
-        assert!(!round_trip.run(&mut pixels, width, 9, 10, region));
+        assert!(!round_trip.run(&mut pixels, width, 9, 10, region).unwrap());
         assert_eq!(pixels, image(Content::Noise, width, 9, 3));
+    }
+}
+
+#[test]
+fn a_region_is_cut_off_at_the_borders_of_the_image() {
+    let mut round_trip = JpegRoundTrip::default();
+    for (top, left) in [(0, 0), (10, 33), (20, 0), (0, 40), (90, 90)] {
+        let mut pixels = image(Content::Noise, 40, 20, 3);
+        let mut expected = pixels.clone();
+        let cut =
+            Region { top, left, height: 20usize.saturating_sub(top), width: 40usize.saturating_sub(left) };
+        round_trip
+            .run(&mut pixels, 40, 20, 50, Region { height: usize::MAX, width: usize::MAX, ..cut })
+            .unwrap();
+        round_trip.run(&mut expected, 40, 20, 50, cut).unwrap();
+        assert_eq!(pixels, expected, "{cut:?}");
     }
 }
 
