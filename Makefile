@@ -76,6 +76,8 @@ bench: setup
 	$(RUN) python benches/bench_loader.py
 	$(RUN) python benches/bench_video.py
 	$(RUN) python benches/bench_audio.py
+	$(RUN) python benches/bench_prepare.py
+	$(RUN) python benches/bench_prepare.py --memory
 
 wheel: setup
 	$(RUN) maturin build --release

@@ -330,8 +330,8 @@ class DatasetReport:
     name: Final[str]
     media_type: Final[str]
     status: Final[str]
-    """``OK``: every media file is a sample. ``PARTIAL``: some are, or the fetch is not finished. ``GATED``: a person has
-    to be let in first. ``FAILED``: none is, or it could not be fetched. ``MISSING``: there are none."""
+    """``OK``: every media file is a sample. ``PARTIAL``: some are, or the fetch is not finished. ``GATED``: a person
+    has to be let in first. ``FAILED``: none is, or it could not be fetched. ``MISSING``: there are none."""
     samples: Final[int]
     """Usable files."""
     quarantined: Final[int]
@@ -450,8 +450,8 @@ class DatasetOutcome:
 
     name: Final[str]
     status: Final[str]
-    """``OK`` (all that is wanted, or all there is), ``PARTIAL`` (the next run goes on), ``GATED`` (a person has to be let
-    in), ``FAILED`` (no samples), ``BUSY`` (another process fetches it) or ``KEPT`` (filled by hand)."""
+    """``OK`` (all that is wanted, or all there is), ``PARTIAL`` (the next run goes on), ``GATED`` (a person has to be
+    let in), ``FAILED`` (no samples), ``BUSY`` (another process fetches it) or ``KEPT`` (filled by hand)."""
     samples: Final[int]
     """How many it has now."""
     wanted: Final[int]
@@ -491,7 +491,7 @@ class DatasetPlan:
     status: Final[str]
     """``complete``, ``fetch``, ``unknown`` (the source cannot be asked), ``kept`` (filled by hand) or ``refused``."""
     files: Final[int | None]
-    """Source files that would be read at most; None when the source cannot be asked."""
+    """Source files that would be read at most; None when neither the definition nor the source tells."""
     samples: Final[int | None]
     """Samples that it would have at most."""
     bytes: Final[int | None]

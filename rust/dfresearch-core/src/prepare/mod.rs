@@ -38,6 +38,7 @@ use crate::prepare::disk::DiskBudget;
 use crate::prepare::permits::Permits;
 use crate::prepare::progress::Board;
 use crate::stop::StopFlag;
+use crate::store::describe_datasets;
 
 pub use plan::{DatasetPlan, Planned};
 pub use progress::{DatasetProgress, DatasetState, PrepareProgress};
@@ -140,6 +141,7 @@ pub fn prepare(
 ) -> Result<Vec<DatasetOutcome>> {
     options.check()?;
     std::fs::create_dir_all(&options.cache_dir).map_err(|error| Error::io(&options.cache_dir, error))?;
+    describe_datasets(&options.cache_dir, definitions)?;
     let board = Arc::new(Board::new(definitions, options.max_samples));
     let fetcher = Fetcher {
         options,

@@ -84,6 +84,15 @@ pub(super) fn most_samples(definition: &DatasetDefinition, max_samples: usize) -
     Quota::new(definition, max_samples).samples
 }
 
+/// How many source files are read at most, as far as the definition itself tells.
+fn most_files(definition: &DatasetDefinition, quota: Quota) -> Option<usize> {
+    let format = definition.source_format.as_deref()?;
+    match ArchiveFormat::from_path(&format!("a.{format}")) {
+        Some(_) => quota.archives,
+        None => Some(quota.samples),
+    }
+}
+
 pub(super) fn is_filtered(definition: &DatasetDefinition) -> bool {
     definition.filter_column.is_some() && definition.filter_value.is_some()
 }
@@ -219,7 +228,7 @@ pub struct DatasetPlan {
     pub media_type: MediaType,
     /// What would be done.
     pub planned: Planned,
-    /// Source files that would be read at most; none when the source could not be asked.
+    /// Source files that would be read at most; none when neither the definition nor the source tells.
     pub files: Option<usize>,
     /// Samples that it would have at most.
     pub samples: Option<usize>,
@@ -257,7 +266,7 @@ impl<'a> Planner<'a> {
             name: definition.name.clone(),
             media_type: definition.media_type,
             planned,
-            files: None,
+            files: most_files(definition, quota),
             samples: Some(quota.samples),
             bytes: None,
             note,
@@ -293,8 +302,8 @@ impl<'a> Planner<'a> {
                 ..plan(Planned::Fetch, String::new())
             }),
             Err(Error::Stopped) => Err(Error::Stopped),
-            Err(error @ Error::Fetch { kind: FetchErrorKind::Unavailable, .. }) => {
-                let reason = format!("{} cannot be asked: {error}", source_name(definition.source));
+            Err(Error::Fetch { kind: FetchErrorKind::Unavailable, reason, .. }) => {
+                let reason = format!("{} cannot be reached: {reason}", source_name(definition.source));
                 self.unreachable().insert(source, reason.clone());
                 Ok(plan(Planned::Unknown, reason))
             }

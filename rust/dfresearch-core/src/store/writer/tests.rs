@@ -1,7 +1,7 @@
 //! Fetches that are killed at every step, and what the next run makes of them.
 
-mod any_events;
 mod clips;
+mod random;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};

@@ -1,4 +1,4 @@
-//! Fetches to which things happen in any order.
+//! Fetches to which anything may happen.
 
 use proptest::prelude::*;
 
