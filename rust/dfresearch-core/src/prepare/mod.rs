@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::catalog::DatasetDefinition;
 use crate::error::{Error, Result};
@@ -45,6 +45,9 @@ pub use progress::{DatasetProgress, DatasetState, PrepareProgress};
 
 /// Between two looks at how far the work is.
 const TICK: Duration = Duration::from_millis(100);
+
+/// Between two looks at whether it is done.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What is fetched, and with how much of the machine.
 #[derive(Debug, Clone)]
@@ -211,7 +214,10 @@ fn run_all<T: Send>(
         let mut ticked = Ok(());
         while ticked.is_ok() && !threads.iter().all(thread::ScopedJoinHandle::is_finished) {
             ticked = tick(&board.progress());
-            thread::sleep(TICK);
+            let next = Instant::now() + TICK;
+            while Instant::now() < next && !threads.iter().all(thread::ScopedJoinHandle::is_finished) {
+                thread::sleep(LOOK);
+            }
         }
         if ticked.is_err() {
             stop.stop();
