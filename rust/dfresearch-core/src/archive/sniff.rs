@@ -238,40 +238,32 @@ fn is_mpeg_audio(head: &[u8]) -> bool {
     })
 }
 
-/// The length in bytes of the MPEG audio frame that `head` begins with (ISO 11172-3, 2.4.2.3, and ISO 13818-3).
+/// The length in bytes of the MPEG audio frame of layer II or III that `head` begins with (ISO 11172-3, 2.4.2.3, and
+/// ISO 13818-3). Layer I is left out: nothing has it, and text in UTF-16 begins so.
 fn mpeg_audio_frame(head: &[u8]) -> Option<usize> {
     const RATES: [usize; 3] = [44_100, 48_000, 32_000];
-    // kbit/s by index 1 to 14: version 1 layers I, II, III; version 2 layer I, layers II and III.
-    const BIT_RATES: [[usize; 14]; 5] = [
-        [32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448],
+    // kbit/s by index 1 to 14: version 1 layers II and III, version 2 both.
+    const BIT_RATES: [[usize; 14]; 3] = [
         [32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384],
         [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320],
-        [32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256],
         [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
     ];
     let &[0xFF, second, third, _, ..] = head else { return None };
     let (version, layer) = ((second >> 3) & 3, 4 - ((second >> 1) & 3));
-    if second & 0xE0 != 0xE0 || version == 1 || layer == 4 {
+    if second & 0xE0 != 0xE0 || version == 1 || !matches!(layer, 2 | 3) {
         return None;
     }
-    let bit_rate_index = usize::from(third >> 4).checked_sub(1).filter(|&index| index < 14)?;
     let is_first_version = version == 3;
-    let table = match (is_first_version, layer) {
-        (true, layer) => usize::from(layer) - 1,
-        (false, 1) => 3,
-        (false, _) => 4,
-    };
+    let table = if is_first_version { usize::from(layer) - 2 } else { 2 };
+    let bits = 1000 * BIT_RATES[table].get(usize::from(third >> 4).checked_sub(1)?)?;
     let divisor = match version {
         3 => 1,
         2 => 2,
         _ => 4,
     };
     let rate = RATES.get(usize::from((third >> 2) & 3))? / divisor;
-    let bits = 1000 * BIT_RATES[table][bit_rate_index];
     let padding = usize::from((third >> 1) & 1);
-    Some(match layer {
-        1 => (12 * bits / rate + padding) * 4,
-        3 if !is_first_version => 72 * bits / rate + padding,
-        _ => 144 * bits / rate + padding,
-    })
+    // A frame has 1152 samples; of version 2 in layer III half as many.
+    let samples = if layer == 3 && !is_first_version { 576 } else { 1152 };
+    Some(samples / 8 * bits / rate + padding)
 }

@@ -4,6 +4,7 @@
 
 use std::io::{self, Read, SeekFrom};
 use std::ops::Range;
+use std::slice;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -20,7 +21,7 @@ const BUFFER_BYTES: usize = 128 << 10;
 
 enum Request {
     Read { start: u64, length: usize, answer: SyncSender<io::Result<Vec<u8>>> },
-    Prefetch { ranges: Vec<Range<u64>>, answer: SyncSender<io::Result<()>> },
+    Prefetch { range: Range<u64>, answer: SyncSender<io::Result<()>> },
 }
 
 /// A handle to a byte source.
@@ -68,8 +69,8 @@ fn serve(source: &mut dyn ByteSource, key: &str, inbox: &Receiver<Request>, fail
                 let read = read_at(source, start, length).map_err(|error| keep(Error::from_io(key, error)));
                 let _ = answer.send(read);
             }
-            Request::Prefetch { ranges, answer } => {
-                let _ = answer.send(source.prefetch(&ranges).map_err(keep));
+            Request::Prefetch { range, answer } => {
+                let _ = answer.send(source.prefetch(slice::from_ref(&range)).map_err(keep));
             }
         }
     }
@@ -100,8 +101,7 @@ impl Port {
             return Ok(());
         }
         let (answer, reply) = sync_channel(1);
-        let ranges = std::iter::once(start..end).collect();
-        self.requests.send(Request::Prefetch { ranges, answer }).map_err(|_| gone())?;
+        self.requests.send(Request::Prefetch { range: start..end, answer }).map_err(|_| gone())?;
         reply.recv().unwrap_or_else(|_| Err(gone()))
     }
 

@@ -160,15 +160,10 @@ fn a_sink_that_reads_nothing_breaks_nothing_and_stops_when_it_says_so() {
 #[test]
 fn errors_of_the_source_the_sink_and_the_flag_come_through() {
     for (format, bytes) in samples() {
-        for fails_from in [0, 100, 150_000, 450_000, bytes.len() as u64 - 1] {
-            let fails_from = fails_from.min(bytes.len() as u64 - 1);
+        for tenths in [0, 1, 5, 9] {
+            let fails_from = bytes.len() as u64 * tenths / 10;
             let mut source = Watched { fails_from: Some(fails_from), ..Watched::new(bytes.clone()) };
-            let (media, outcome) = collect_from(&mut source, format, &all(Modality::Image));
-            // The end of a tar archive is two blocks of zeros, of which one is read.
-            if format == ArchiveFormat::Tar && fails_from == bytes.len() as u64 - 1 {
-                assert_eq!(media.len(), 3);
-                continue;
-            }
+            let (_, outcome) = collect_from(&mut source, format, &all(Modality::Image));
             let is_sources = matches!(
                 &outcome,
                 Err(Error::Fetch { url, kind: FetchErrorKind::Unavailable, .. }) if url == "https://hub.example/x"

@@ -27,8 +27,8 @@ fn append(builder: &mut Builder<Vec<u8>>, name: &str, bytes: &[u8], kind: EntryT
     header.set_entry_type(kind);
     header.set_size(bytes.len() as u64);
     header.set_mode(0o644);
-    // The crate refuses names that lead outside: those are written by hand.
-    if name.starts_with('/') || name.contains("..") {
+    // The crate refuses names that lead outside, and shortens others: those are written by hand.
+    if name.starts_with(['/', '.']) || name.contains("..") {
         header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
         header.set_cksum();
         builder.append(&header, bytes).unwrap();
