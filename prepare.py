@@ -10,6 +10,10 @@ A download goes on where an earlier one ended, however it ended; what is complet
 `--seed` every machine gets the same samples. The datasets are those of the competition's definitions, which are fetched
 when they are older than a day, and of `datasets/*.yaml`. DFRESEARCH_CONFIG_URL names another place for the former.
 
+A dataset ends as OK, PARTIAL (some samples are missing), GATED (access must be asked for, and HF_TOKEN set), FAILED, BUSY
+(another run is at it) or KEPT (a folder filled by hand or by another program: used as it is). Those that are not OK are
+listed at the end with the reason; the exit code is 1 only when the chosen datasets have no sample at all.
+
 `--verify` looks at headers alone. `--check` decodes every file to its end, in processes that a file may crash or hang;
 without it, a file that fails is quarantined by the training that finds it.
 
@@ -154,7 +158,7 @@ def refresh_definitions(modality: str, *, force: bool) -> None:
     except dfresearch_rs.DfresearchError as error:
         if not data.load_dataset_config(modality)["datasets"]:
             raise TrainingError(f"{error}\n{fill_by_hand(modality)}") from error
-        print(f"the competition's definitions are not there, only those of datasets/{modality}.yaml: {error}")
+        print(f"definitions: not refreshed, those that are there are used: {error}", flush=True)
     else:
         print("\n".join(outcome.lines), flush=True)
 
@@ -176,8 +180,8 @@ def download_or_plan(modality: str, arguments: argparse.Namespace) -> None:
         print(download.plan_table(download.plan(data.CACHE_DIR, definitions, settings)))
         return
     report = download.download(data.CACHE_DIR, definitions, settings, show=True)
-    if not any(dataset.samples for dataset in report.datasets):
-        raise TrainingError("not a single sample was fetched; the reasons are above")
+    if not any(dataset.samples or dataset.status == download.KEPT for dataset in report.datasets):
+        raise TrainingError("there is not a single sample of them; the reasons are above")
 
 
 def choice_of(arguments: argparse.Namespace) -> samples.DatasetChoice:
@@ -199,13 +203,15 @@ def verify(modalities: Sequence[str], arguments: argparse.Namespace) -> None:
         TrainingError: it holds nothing of them.
     """
     surveys = [data.survey_cache(modality, rescan=arguments.rescan) for modality in modalities]
+    choice_of(arguments).require([dataset.name for survey in surveys for dataset in survey.datasets])
     surveys = [survey.narrowed(choice_of(arguments)) for survey in surveys]
     if arguments.json:
         print(json.dumps({survey.modality: survey.as_dict() for survey in surveys}, indent=2))
     else:
         print("\n".join(survey.table() for survey in surveys))
     if not any(survey.num_samples for survey in surveys):
-        raise TrainingError(f"there is no usable sample in {data.CACHE_DIR}")
+        chosen = " of the chosen datasets" if arguments.datasets or arguments.media_type else ""
+        raise TrainingError(f"there is no usable sample{chosen} in {data.CACHE_DIR}")
 
 
 def check(modality: str, arguments: argparse.Namespace) -> None:
@@ -308,6 +314,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command that the command line names."""
     modalities = MODALITIES if arguments.modality is None else (arguments.modality,)
     if arguments.check:
+        choice_of(arguments).require(
+            [each["name"] for modality in modalities for each in data.load_dataset_config(modality)["datasets"]]
+        )
         for modality in modalities:
             check(modality, arguments)
     if arguments.verify:

@@ -95,7 +95,7 @@ def test_a_download_asks_for_every_definition_with_the_defaults(cache, native, c
     # No terminal: a line for each dataset, and the totals.
     assert output[2:] == [
         *(f"{name}: OK, 5 of 5 samples, 1.0 kB" for name in ("photos", "faces", "renders", "edits")),
-        "4 datasets: 4 OK, 0 not; 20 samples, 4.0 kB",
+        "4 datasets: 4 OK, 0 not; 20 samples, 4.0 kB fetched",
     ]
 
 
@@ -131,10 +131,34 @@ def test_what_failed_is_listed_with_its_reason(cache, native, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "faces    GATED        0/5  ask for access at https://host/owner/faces" in lines
     assert "edits    PARTIAL      3/5  two archives are broken" in lines
-    assert lines[-1] == "4 datasets: 2 OK, 2 not; 13 samples, 2.6 kB"
+    assert lines[-1] == "4 datasets: 2 OK, 2 not; 13 samples, 2.6 kB fetched"
     native.outcomes = {name: outcome(name, "FAILED", 0, 5, 0, "no route") for name in ("photos", "faces")}
     assert command("--media-type", "real") == 1
     assert "not a single sample" in capsys.readouterr().err
+
+
+def test_what_was_filled_by_hand_is_kept_and_counted(cache, native, capsys):
+    folder = cache / "datasets" / "image" / "photos"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"{number:06}.png")
+    native.outcomes = {"photos": outcome("photos", "KEPT", 0, 0, 0, "filled by hand")}
+    assert data.download_all_datasets("image", progress=False) == {"photos": 3, "faces": 5, "renders": 5, "edits": 5}
+    assert data.download_and_cache_dataset("photos", "owner/photos", "image") == folder
+    assert command("--datasets", "photos") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3] == "1 of 1 datasets needed nothing"
+    assert lines[-2].startswith("1 KEPT: filled by hand or by another program and used as they are")
+    assert lines[-1] == "1 datasets: 0 OK, 1 KEPT, 0 not; 0 samples, 0 B fetched"
+
+
+def test_a_plan_says_once_what_many_datasets_share():
+    rows = [(f"far-{number}", "real", "unknown", None, None, None, "no route") for number in range(4)]
+    rows.append(("mine", "real", "kept", 0, 500, 0, "filled by hand"))
+    _header, *lines, note, totals = download.plan_table([planned(*row) for row in rows]).splitlines()
+    assert [line.split()[-1] for line in lines] == ["(1)"] * 4 + ["hand"]
+    assert note == "(1) no route"
+    assert totals == "5 datasets: 0 complete, 1 kept, 4 to fetch; how large they are is not known"
 
 
 def test_a_dry_run_prints_a_plan_and_fetches_nothing(cache, native, capsys):
@@ -147,7 +171,7 @@ def test_a_dry_run_prints_a_plan_and_fetches_nothing(cache, native, capsys):
         ["faces", "real", "fetch", "12", "500", "1.2", "GB", "2", "zip"],
         ["edits", "semisynthetic", "unknown", "?", "?", "?", "offline"],
     ]
-    assert totals == "3 datasets: 1 complete, 2 to fetch; 1.2 GB in the 1 whose size is known"
+    assert totals == "3 datasets: 1 complete, 2 to fetch; at most 1.2 GB in the 1 whose size is known"
 
 
 @pytest.mark.parametrize("modality", prepare.MODALITIES)
@@ -171,7 +195,7 @@ def test_without_definitions_the_way_by_hand_is_told(tmp_path, monkeypatch, nati
         # A person's own definitions are enough to go on with.
         capsys.readouterr()
         assert command() == 0
-        assert "only those of datasets/image.yaml: https://host: no route" in capsys.readouterr().out
+        assert "not refreshed, those that are there are used: https://host: no route" in capsys.readouterr().out
         assert [definition["name"] for definition in native.calls[0][1]] == ["NAME"]
     native.error = None
     assert command("--modality", "audio") == 1

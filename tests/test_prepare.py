@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -211,6 +214,43 @@ def test_verify_shows_the_datasets_that_are_chosen(cache, capsys):
     assert ["photos"] not in lines
     assert command("--verify", "--modality", "image", "--media-type", "real") == 0
     assert "3 image samples: 3 real, 0 synthetic" in capsys.readouterr().out
+
+
+def test_what_is_said_of_files_is_narrowed_too(cache, capsys):
+    broken = cache / "datasets/image/photos/broken.png"
+    broken.write_bytes(b"no picture")
+    (cache / "datasets/image/unknown").mkdir()
+    (cache / "datasets/image/unknown/a.png").write_bytes(b"no picture either")
+    assert command("--verify", "--modality", "image", "--datasets", "ren*") == 1
+    output = capsys.readouterr().out
+    assert "0 files quarantined" in output
+    assert str(broken) not in output
+    assert "no definition" not in output
+    assert command("--verify", "--modality", "image") == 0
+    output = capsys.readouterr().out
+    assert "1 files quarantined" in output
+    assert f"quarantined: {broken}" in output
+    assert "no definition" in output
+
+
+@pytest.mark.parametrize("arguments", [["--verify"], ["--check"], ["--verify", "--modality", "image"]])
+def test_a_pattern_that_fits_nothing_is_an_error(cache, capsys, arguments):
+    assert command(*arguments, "--datasets", "ren*", "--datasets", "rendres") == 1
+    assert "'rendres' fits none of" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(cache):
+    root = Path(prepare.__file__).parent
+    environment = {**os.environ, "DFRESEARCH_CACHE": str(cache)}
+    environment["PYTHONPATH"] = os.pathsep.join([str(root / "python"), str(root)])
+    reader, writer = os.pipe()
+    os.close(reader)
+    command_line = [sys.executable, root / "prepare.py", "--verify"]
+    finished = subprocess.run(
+        command_line, stdout=writer, stderr=subprocess.PIPE, env=environment, cwd=cache, text=True, check=False
+    )
+    os.close(writer)
+    assert (finished.returncode, finished.stderr) == (141, "")
 
 
 def test_verify_as_json_is_nothing_but_json(cache, capsys):

@@ -97,6 +97,15 @@ def test_without_a_terminal_each_dataset_is_a_line_when_it_ends():
     ]
 
 
+def test_datasets_that_needed_nothing_are_counted():
+    stream = io.StringIO()
+    with progress.download_display(stream) as display:
+        display.update(news(("a", "waiting", 0, 5, 0), ("b", "waiting", 0, 5, 0)))
+        display.update(news(("a", "OK", 5, 5, 0), ("b", "KEPT", 0, 0, 0), ("c", "FAILED", 0, 0, 0)))
+        display.finish(report(("a", "OK", 5, 5, 0, ""), ("b", "KEPT", 0, 0, 0, ""), ("c", "FAILED", 0, 5, 0, "why")))
+    assert stream.getvalue().splitlines() == ["c: FAILED, no samples, 0 B", "2 of 3 datasets needed nothing"]
+
+
 def test_a_terminal_is_redrawn_in_place():
     screen, clock = Screen(), Clock()
     display = DownloadDisplay(screen, Terminal(screen, screen.size), clock)

@@ -3,6 +3,9 @@
 import errno
 import math
 import random
+import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -311,3 +314,17 @@ def test_defects_keep_their_traceback(defect):
 
     with pytest.raises(type(defect)):
         training.run_to_exit_code(run)
+
+
+def test_what_the_package_warns_of_is_a_line_without_code(capsys):
+    def warn():
+        source = Path(training.__file__).parent / "data.py"
+        warnings.warn_explicit("a folder is left out", UserWarning, str(source), 138)
+        warnings.warn_explicit("something else", UserWarning, "elsewhere.py", 7)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        # pytest records warnings; a script prints them.
+        warnings.showwarning = lambda *about: sys.stderr.write(warnings.formatwarning(*about[:4]))
+        assert training.run_to_exit_code(warn) == 0
+    assert capsys.readouterr().err == "warning: a folder is left out\nelsewhere.py:7: UserWarning: something else\n"

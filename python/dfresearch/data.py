@@ -84,8 +84,14 @@ def download_all_datasets(
         progress: show what is going on, on a terminal in place, otherwise a line for each dataset as it ends.
     """
     settings = download.DownloadSettings(max_samples=max_samples_per_dataset, workers=max_workers)
-    report = download.download(CACHE_DIR, load_dataset_config(modality)["datasets"], settings, show=progress)
-    return {dataset.name: dataset.samples for dataset in report.datasets}
+    config = load_dataset_config(modality)
+    report = download.download(CACHE_DIR, config["datasets"], settings, show=progress)
+    counts = {dataset.name: dataset.samples for dataset in report.datasets}
+    if any(dataset.status == download.KEPT for dataset in report.datasets):
+        # The fetch does not look into what it leaves alone.
+        held = {each.name: each.samples for each in samples.survey_cache(CACHE_DIR, modality, config).datasets}
+        counts |= {each.name: held[each.name] for each in report.datasets if each.status == download.KEPT}
+    return counts
 
 
 def download_and_cache_dataset(
@@ -103,7 +109,8 @@ def download_and_cache_dataset(
 ) -> Path:
     """Fetch one dataset from the Hugging Face hub, whether it is defined or not, and return its folder.
 
-    The other arguments are the fields of a definition. Only datasets that are defined, too, are trained on.
+    The other arguments are the fields of a definition. Only datasets that are defined, too, are trained on. A folder
+    that was filled by hand or by another program is left as it is.
 
     Raises:
         dfresearch_rs.DfresearchError: there is not a single sample of it; the message says why.
@@ -123,7 +130,7 @@ def download_and_cache_dataset(
         definition["source_format"] = source_format
     report = download.download(CACHE_DIR, [definition], download.DownloadSettings(max_samples=max_samples), show=False)
     (dataset,) = report.datasets
-    if dataset.samples == 0:
+    if dataset.samples == 0 and dataset.status != download.KEPT:
         raise dfresearch_rs.DfresearchError(f"{dataset_name}: {dataset.status}: {dataset.reason}")
     return CACHE_DIR / "datasets" / modality / dataset_name
 

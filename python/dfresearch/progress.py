@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ SPARE_LINES = 2
 CLEAR_BELOW = "\x1b[J"
 WAITING = "waiting"
 COMPLETE = "OK"
+KEPT = "KEPT"
 
 BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 UNIT = 1000
@@ -111,6 +112,7 @@ class DownloadDisplay:
         self._terminal = terminal
         self._clock = clock
         self._ended: set[str] | None = None
+        self._num_unchanged = 0
         self._rates: dict[str, tuple[Rate, Rate]] = {}
         self._drawn_at = float("-inf")
 
@@ -124,7 +126,7 @@ class DownloadDisplay:
                 lines.append(f"{len(self._ended)} of {len(news.datasets)} datasets are complete already")
         ended = [each for each in news.datasets if is_final(each[1]) and each[0] not in self._ended]
         self._ended.update(each[0] for each in ended)
-        lines += [_ended_line(*each) for each in ended]
+        lines += self._told(ended)
         if self._terminal is None:
             self._print(lines)
             return
@@ -138,7 +140,9 @@ class DownloadDisplay:
         """Print the datasets that ended since the last call, and take the block away."""
         told = self._ended or set()
         rest = [each for each in report.datasets if each.name not in told]
-        lines = [_ended_line(each.name, each.status, each.samples, each.wanted, each.bytes) for each in rest]
+        lines = self._told((each.name, each.status, each.samples, each.wanted, each.bytes) for each in rest)
+        if self._num_unchanged:
+            lines.append(f"{self._num_unchanged} of {len(report.datasets)} datasets needed nothing")
         if self._terminal is None:
             self._print(lines)
         else:
@@ -148,6 +152,13 @@ class DownloadDisplay:
         """Take the block away."""
         if self._terminal is not None:
             self._terminal.draw([])
+
+    def _told(self, ended: Iterable[tuple[str, str, int, int, int]]) -> list[str]:
+        """Return a line for each dataset of which something was fetched or should have been; count the others."""
+        ended = list(ended)
+        changed = [each for each in ended if not _needed_nothing(each[1], each[4])]
+        self._num_unchanged += len(ended) - len(changed)
+        return [_ended_line(*each) for each in changed]
 
     def _print(self, lines: Sequence[str]) -> None:
         for line in lines:
@@ -183,7 +194,13 @@ def _active_line(name: str, state: str, samples: int, wanted: int, size: int, by
 
 
 def _ended_line(name: str, status: str, samples: int, wanted: int, size: int) -> str:
-    return f"{name}: {status}, {samples} of {wanted} samples, {shown_bytes(size)}"
+    counted = f"{samples} of {wanted} samples" if wanted else "no samples"
+    return f"{name}: {status}, {counted}, {shown_bytes(size)}"
+
+
+def _needed_nothing(status: str, size: int) -> bool:
+    # What is whole without a byte was so before; a line each would hide the others.
+    return status == KEPT or (status == COMPLETE and size == 0)
 
 
 @contextlib.contextmanager

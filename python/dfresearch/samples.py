@@ -5,7 +5,7 @@ Everything is said in the arguments; `dfresearch.data` calls these functions wit
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -122,17 +122,24 @@ class DatasetChoice:
         Raises:
             dfresearch_rs.ArgumentError: a pattern fits no definition at all, or nothing is chosen of some.
         """
-        names = [definition["name"] for definition in definitions]
+        self.require([definition["name"] for definition in definitions])
+        chosen = [definition for definition in definitions if self.keeps(definition["name"], definition["media_type"])]
+        if definitions and not chosen:
+            raise dfresearch_rs.ArgumentError(f"media_type: none of the chosen datasets is {self.media_type}")
+        return chosen
+
+    def require(self, names: Sequence[str]) -> None:
+        """Make sure that every pattern fits one of `names`.
+
+        Raises:
+            dfresearch_rs.ArgumentError: one fits none, as after a slip of the finger.
+        """
         for pattern in self.patterns:
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise dfresearch_rs.ArgumentError(
                     f"datasets: {pattern!r} fits none of {len(names)} names"
                     + (f", such as {names[0]}" if names else "")
                 )
-        chosen = [definition for definition in definitions if self.keeps(definition["name"], definition["media_type"])]
-        if definitions and not chosen:
-            raise dfresearch_rs.ArgumentError(f"media_type: none of the chosen datasets is {self.media_type}")
-        return chosen
 
 
 def survey_cache(cache_dir: Path, modality: str, config: Mapping[str, Any], *, rescan: bool = False) -> "CacheSurvey":
@@ -172,7 +179,7 @@ class CacheSurvey:
         """One line per dataset, the totals, and whatever a person should look at."""
         rows = [TABLE_HEADER, *(_row(dataset) for dataset in self.datasets)]
         lines = aligned(rows, numbers=(2, 3))
-        return "\n".join([*lines, self._totals(), *_notes(self.report, named_quarantine=True)])
+        return "\n".join([*lines, self._totals(), *_notes(self.report, self._concerns, named_quarantine=True)])
 
     def as_dict(self) -> dict[str, Any]:
         """Return what `table` says as data that JSON can hold."""
@@ -182,19 +189,31 @@ class CacheSurvey:
             "real": real,
             "synthetic": synthetic,
             "datasets": [{field: getattr(dataset, field) for field in REPORT_FIELDS} for dataset in self.datasets],
-            "quarantined": [{"file": str(path), "reason": reason} for path, reason in self.report.quarantined],
+            "quarantined": [
+                {"file": str(path), "reason": reason}
+                for path, reason in self.report.quarantined
+                if self._concerns(path)
+            ],
             "conflicts": [
                 {"real": [str(path) for path in real_files], "synthetic": [str(path) for path in synthetic_files]}
                 for real_files, synthetic_files in self.report.conflicts
+                if any(map(self._concerns, [*real_files, *synthetic_files]))
             ],
-            "undefined_folders": [str(folder) for folder in self.report.undefined_folders],
+            "undefined_folders": [str(folder) for folder in self.report.undefined_folders if self._concerns(folder)],
             "missing_files": [
                 {"manifest": str(manifest), "line": line, "file": file}
                 for manifest, line, file in self.report.unknown_manifest_files
+                if self._concerns(manifest)
             ],
             "duplicates": self.report.duplicates,
             "notices": list(self.report.notices),
         }
+
+    def _concerns(self, path: Path) -> bool:
+        """Tell whether a file is of a chosen dataset; without a choice, everything concerns us."""
+        if self.choice == DatasetChoice():
+            return True
+        return any(dataset.name in path.parts for dataset in self.datasets)
 
     def _by_label(self) -> tuple[int, int]:
         by_label = [0, 0]
@@ -206,7 +225,7 @@ class CacheSurvey:
         real, synthetic = self._by_label()
         return (
             f"{self.num_samples} {self.modality} samples: {real} real, {synthetic} synthetic; "
-            f"{len(self.report.quarantined)} files quarantined"
+            f"{sum(dataset.quarantined for dataset in self.datasets)} files quarantined"
         )
 
 
@@ -240,24 +259,33 @@ def _labelled_names(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _notes(report: StoreReport, *, named_quarantine: bool = False) -> list[str]:
-    """Say in words what is left out, and what else is odd."""
+def _everything(_path: Path) -> bool:
+    return True
+
+
+def _notes(
+    report: StoreReport, concerns: Callable[[Path], bool] = _everything, *, named_quarantine: bool = False
+) -> list[str]:
+    """Say in words what is left out, and what else is odd, of the files that concern somebody."""
     notes = list(report.notices)
-    if report.undefined_folders:
-        folders = _some(report.undefined_folders)
-        notes.append(f"left out, because no definition says whether they are real: {folders}")
-    if report.conflicts:
-        pairs = [f"{real[0]} = {synthetic[0]}" for real, synthetic in report.conflicts]
+    folders = [folder for folder in report.undefined_folders if concerns(folder)]
+    if folders:
+        notes.append(f"left out, because no definition says whether they are real: {_some(folders)}")
+    pairs = [
+        f"{real[0]} = {synthetic[0]}" for real, synthetic in report.conflicts if any(map(concerns, [*real, *synthetic]))
+    ]
+    if pairs:
         notes.append(f"left out, because the same bytes are called both real and synthetic: {_some(pairs)}")
-    if report.unknown_manifest_files:
-        lines = [f"{manifest}:{line}: {file}" for manifest, line, file in report.unknown_manifest_files]
+    lines = [
+        f"{manifest}:{line}: {file}" for manifest, line, file in report.unknown_manifest_files if concerns(manifest)
+    ]
+    if lines:
         notes.append(f"named in a manifest, but not there: {_some(lines)}")
-    if report.quarantined:
-        if named_quarantine:
-            notes.extend(f"quarantined: {path}: {reason}" for path, reason in report.quarantined)
-        else:
-            files = [f"{path}: {reason}" for path, reason in report.quarantined]
-            notes.append(f"quarantined, because they cannot be used: {_some(files)}")
+    files = [f"{path}: {reason}" for path, reason in report.quarantined if concerns(path)]
+    if named_quarantine:
+        notes.extend(f"quarantined: {file}" for file in files)
+    elif files:
+        notes.append(f"quarantined, because they cannot be used: {_some(files)}")
     if report.duplicates and named_quarantine:
         notes.append(f"{report.duplicates} samples are copies of another one with the same label")
     return notes

@@ -8,9 +8,11 @@ import errno
 import math
 import os
 import random
+import select
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,8 @@ from dfresearch_rs import ArgumentError, DfresearchError
 
 # The exit code by which a shell reports a program that Ctrl-C (signal 2) ended: 128 + 2.
 EXIT_INTERRUPTED = 130
+# The same for a program whose output nobody reads any more (signal 13).
+EXIT_BROKEN_PIPE = 141
 BYTES_PER_MEBIBYTE = 2**20
 # NumPy takes no larger seed, and every generator gets the same one.
 MAX_SEED = 2**32 - 1
@@ -373,6 +377,32 @@ def print_summary(values: Mapping[str, object]) -> Mapping[str, object]:
     return values
 
 
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Print what this package warns of as a line for people: the place in its code would tell them nothing."""
+    package, with_place = Path(__file__).parent, warnings.formatwarning
+
+    def plain(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if category is UserWarning and Path(filename).is_relative_to(package):
+            return f"warning: {message}\n"
+        return with_place(message, category, filename, lineno, line)
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = with_place
+
+
+def _reader_is_gone() -> bool:
+    """Tell whether whoever read standard output, such as `head`, has seen enough."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    return any(events & select.POLLERR for _file, events in output.poll(0))
+
+
 def run_to_exit_code(
     run: Callable[[], int | None],
     advice_out_of_memory: str = "lower --batch-size",
@@ -384,7 +414,16 @@ def run_to_exit_code(
     standard error; everything else keeps its traceback, since whoever edited the script needs it.
     """
     try:
-        return run() or 0
+        with _plain_warnings():
+            code = run() or 0
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        # What Python flushes at its exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         print(f"\ninterrupted: {interrupted}", file=sys.stderr)
         return EXIT_INTERRUPTED
