@@ -10,7 +10,7 @@ A download goes on where an earlier one ended, however it ended; what is complet
 `--seed` every machine gets the same samples. The datasets are those of the competition's definitions, which are fetched
 when they are older than a day, and of `datasets/*.yaml`. DFRESEARCH_CONFIG_URL names another place for the former.
 
-A dataset ends as OK, PARTIAL (some samples are missing), GATED (access must be asked for, and HF_TOKEN set), FAILED, BUSY
+A dataset ends as OK, PARTIAL (some samples are missing), GATED (ask for access, and set HF_TOKEN), FAILED, BUSY
 (another run is at it) or KEPT (a folder filled by hand or by another program: used as it is). Those that are not OK are
 listed at the end with the reason; the exit code is 1 only when the chosen datasets have no sample at all.
 
