@@ -50,6 +50,8 @@ impl Cache {
             archives_per_dataset: None,
             include_paths: None,
             exclude_paths: None,
+            archive_include_paths: None,
+            archive_exclude_paths: None,
             data_columns: None,
             filter_column: None,
             filter_value: None,
@@ -128,6 +130,7 @@ fn outcome(status: FetchStatus, reason: &str) -> FetchOutcome {
         status,
         reason: reason.to_owned(),
         wanted: 5,
+        is_final: false,
         skipped: BTreeMap::new(),
         failures: Vec::new(),
     }

@@ -54,6 +54,8 @@ fn definition() -> DatasetDefinition {
         archives_per_dataset: None,
         include_paths: None,
         exclude_paths: None,
+        archive_include_paths: None,
+        archive_exclude_paths: None,
         data_columns: None,
         filter_column: None,
         filter_value: None,
@@ -67,7 +69,14 @@ fn definition() -> DatasetDefinition {
 }
 
 fn outcome(status: FetchStatus, wanted: usize) -> FetchOutcome {
-    FetchOutcome { status, reason: String::new(), wanted, skipped: BTreeMap::new(), failures: Vec::new() }
+    FetchOutcome {
+        status,
+        reason: String::new(),
+        wanted,
+        is_final: false,
+        skipped: BTreeMap::new(),
+        failures: Vec::new(),
+    }
 }
 
 struct Cache(tempfile::TempDir);
