@@ -37,7 +37,7 @@ from PIL import Image
 THREADS = 4
 IMAGES_PER_KIND = 150
 # Of each format. Saving a photograph as PNG takes the plain way a tenth of a second and more.
-IMAGES = 120
+IMAGES = 60
 ARCHIVES = 4
 # What `datasets` writes for images.
 ROWS_PER_GROUP = 100

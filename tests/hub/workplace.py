@@ -151,6 +151,22 @@ class Workplace:
             if not any(part.startswith(".") for part in name.parts)
         }
 
+    def samples(self) -> dict[str, str]:
+        """Contents of all samples of the cache by path: of a clip that is a folder, the hash of its frames' hashes."""
+        folders = {self.folder_of(each) for each in self.datasets if each.definition.get("source_format") == "frames"}
+        clips = {
+            path.relative_to(self.cache / "datasets").as_posix() for folder in folders for path in folder.glob("[0-9]*")
+        }
+        samples: dict[str, str] = {}
+        frames: dict[str, bytes] = {}
+        for path, content in sorted(self.snapshot().files.items()):
+            folder = path.rpartition("/")[0]
+            if folder in clips:
+                frames[folder] = frames.get(folder, b"") + bytes.fromhex(content)
+            else:
+                samples[path] = content
+        return samples | {clip: hashlib.sha256(hashes).hexdigest() for clip, hashes in frames.items()}
+
     def state_of(self, dataset: PublishedDataset) -> dict[str, object]:
         """What the last fetch wrote down of a dataset; nothing if it did not come to it."""
         path = self.folder_of(dataset) / STATE_FILE
@@ -195,8 +211,7 @@ class Workplace:
             f"{modality}/{dataset}/{file}": (content, label)
             for modality, dataset, file, content, label in index_rows(self.cache, "modality, dataset, file, id, label")
         }
-        snapshot = self.snapshot()
-        assert {path: content for path, (content, _) in known.items()} == snapshot.files
+        assert {path: content for path, (content, _) in known.items()} == self.samples()
         for dataset in self.datasets:
             label = int(dataset.definition["media_type"] != "real")
             start = f"{dataset.definition['modality']}/{dataset.name}/"

@@ -21,6 +21,7 @@ pub mod fetch;
 pub mod ffmpeg;
 pub mod http;
 pub mod hub;
+mod jpeg_round_trip;
 pub mod loader;
 pub mod media_file;
 pub mod metric;

@@ -1,8 +1,10 @@
 //! Zip archives: the central directory first, then the members that are taken, in a seeded order.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::iter;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -16,8 +18,7 @@ use super::window::Windowed;
 use super::{ByteSource, Flow, Origin, SkipReason, invalid, order_key};
 use crate::error::{Error, Result};
 
-/// How far ahead a remote source may fetch when it is known how many media are wanted, and when it is not.
-const WINDOW: Ahead = Ahead { members: 64, bytes: 64 << 20 };
+/// How far ahead a remote source may fetch when it is not known how many media are wanted.
 const CAREFUL_WINDOW: Ahead = Ahead { members: 8, bytes: 16 << 20 };
 
 /// The fixed part of a local header, and room for an extra field that only the local header has.
@@ -73,7 +74,7 @@ pub(super) fn extract(source: &mut dyn ByteSource, size: u64, handout: &mut Hand
         if number >= ready {
             let ranges = ranges_ahead(&candidates[number..], handout);
             ready = number + ranges.len();
-            shared.0.borrow_mut().prefetch(&ranges)?;
+            shared.0.borrow_mut().prefetch(&worth_fetching(&ranges, size))?;
         }
         let origin = Origin { member: Some(name.clone()), ..Origin::default() };
         let flow = match archive.by_index(*index) {
@@ -202,22 +203,28 @@ fn refusal(entry: &ZipFileEntry<'_>, entry_bytes: u64) -> Option<(SkipReason, St
     })
 }
 
-/// Where the next members lie, as many as are wanted and as one window holds.
+/// Where the next members lie: all that are wanted, so that neighbours are fetched together whatever their order is; as
+/// many as one careful window holds where nobody says how many that are.
 fn ranges_ahead(candidates: &[Candidate], handout: &Handout<'_>) -> Vec<Range<u64>> {
-    let (window, wanted) = match handout.wanted_left() {
-        Some(wanted) => (WINDOW, wanted.max(1)),
-        None => (CAREFUL_WINDOW, usize::MAX),
-    };
+    if let Some(wanted) = handout.wanted_left() {
+        return candidates.iter().take(wanted.max(1)).map(|candidate| candidate.range.clone()).collect();
+    }
     let mut ranges = Vec::new();
     let mut bytes: u64 = 0;
-    for Candidate { range, .. } in candidates.iter().take(wanted.min(window.members)) {
+    for Candidate { range, .. } in candidates.iter().take(CAREFUL_WINDOW.members) {
         bytes = bytes.saturating_add(range.end - range.start);
-        if !ranges.is_empty() && bytes > window.bytes {
+        if !ranges.is_empty() && bytes > CAREFUL_WINDOW.bytes {
             break;
         }
         ranges.push(range.clone());
     }
     ranges
+}
+
+/// The ranges, or the whole archive in one request where they are nearly all of it.
+fn worth_fetching(ranges: &[Range<u64>], size: u64) -> Cow<'_, [Range<u64>]> {
+    let bytes = ranges.iter().fold(0u64, |sum, range| sum.saturating_add(range.end - range.start));
+    if bytes >= size - size / 8 { Cow::Owned(iter::once(0..size).collect()) } else { Cow::Borrowed(ranges) }
 }
 
 fn broken(key: &str, error: ZipError) -> Error {

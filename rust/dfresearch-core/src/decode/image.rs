@@ -11,7 +11,7 @@ use super::jpeg_header::JpegHeader;
 use super::png::{self, PngDecoder};
 use super::tiff::{self, TiffDecoder};
 use super::webp;
-use super::{ImageLimits, RgbImage, release_if_large};
+use super::{ImageLimits, Region, RgbImage, release_if_large};
 use crate::error::{DecodeError, Error};
 use crate::media_file::read_media_file;
 
@@ -194,7 +194,8 @@ impl ImageDecoder {
     }
 
     /// Decodes what the competition would have stored: like decoding [`Self::recompress`]'s bytes, without making
-    /// them where that can be helped.
+    /// them where that can be helped. `wanted` tells which part is looked at, given the size `(height, width)`: `out`
+    /// gets the whole image's size, but its pixels outside of the part are of no use.
     ///
     /// # Errors
     /// As [`Self::decode`].
@@ -202,11 +203,12 @@ impl ImageDecoder {
         &mut self,
         bytes: &[u8],
         limits: &ImageLimits,
+        wanted: impl FnOnce((usize, usize)) -> Region,
         out: &mut RgbImage,
     ) -> Result<(), DecodeError> {
         release_if_large(&mut out.data);
         match ImageFormat::sniff(bytes)? {
-            ImageFormat::Jpeg => self.jpeg.recompress_decode_rgb(bytes, limits, out),
+            ImageFormat::Jpeg => self.jpeg.recompress_decode_region(bytes, limits, wanted, out),
             ImageFormat::WebP => webp::recompress_decode_rgb(bytes, limits, out),
             _ => self.decode(bytes, limits, out),
         }

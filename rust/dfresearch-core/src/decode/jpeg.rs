@@ -14,8 +14,9 @@ use std::ptr::{self, NonNull};
 use turbojpeg_sys as _;
 
 use crate::decode::jpeg_header::JpegHeader;
-use crate::decode::{ImageLimits, RgbImage, reserve};
+use crate::decode::{ImageLimits, Region, RgbImage, reserve};
 use crate::error::DecodeError;
+use crate::jpeg_round_trip::JpegRoundTrip;
 
 const FORMAT: &str = "JPEG";
 
@@ -25,8 +26,11 @@ const MAX_ENCODED_SIDE: usize = 65_500;
 /// About what the shim allocates for a codec without buffers.
 const CODEC_BYTES: usize = 4096;
 
-/// libjpeg's own quality, which is Pillow's: 75.
+/// libjpeg's own quality.
 const DEFAULT_QUALITY: c_int = -1;
+
+/// The same, which is Pillow's as well.
+const RECOMPRESSED_QUALITY: u8 = 75;
 
 /// A JPEG decoder and encoder with its buffers; one per thread, kept as long as images come.
 ///
@@ -43,6 +47,7 @@ const DEFAULT_QUALITY: c_int = -1;
 #[derive(Debug, Default)]
 pub struct JpegCodec {
     handle: Option<Handle>,
+    round_trip: JpegRoundTrip,
 }
 
 impl JpegCodec {
@@ -69,6 +74,51 @@ impl JpegCodec {
     /// # Errors
     /// As [`Self::decode_rgb`] and [`Self::recompress`]; `out` is then empty.
     pub fn recompress_decode_rgb(
+        &mut self,
+        bytes: &[u8],
+        limits: &ImageLimits,
+        out: &mut RgbImage,
+    ) -> Result<(), DecodeError> {
+        let whole = |(height, width)| Region { top: 0, left: 0, height, width };
+        self.recompress_decode_region(bytes, limits, whole, out)
+    }
+
+    /// [`Self::recompress_decode_rgb`] for who looks at a part of the image only: `wanted` tells which, given the size
+    /// `(height, width)`. `out` gets the whole image's size; its pixels outside of the part are of no use.
+    ///
+    /// # Errors
+    /// As [`Self::recompress_decode_rgb`].
+    pub fn recompress_decode_region(
+        &mut self,
+        bytes: &[u8],
+        limits: &ImageLimits,
+        wanted: impl FnOnce((usize, usize)) -> Region,
+        out: &mut RgbImage,
+    ) -> Result<(), DecodeError> {
+        (out.width, out.height) = (0, 0);
+        out.data.clear();
+        let JpegHeader { width, height, components, .. } = JpegHeader::read(bytes, limits)?;
+        let is_ours =
+            components != 4 && width.max(height) <= MAX_ENCODED_SIDE && JpegRoundTrip::applies_to(width);
+        if !is_ours {
+            return self.recompress_decode_rgb_by_libjpeg(bytes, limits, out);
+        }
+        self.decode_rgb(bytes, limits, out)?;
+        // Grey comes out of the steps for colour as it came in: its chrominance is zero.
+        let region = wanted((height, width));
+        let done = self.round_trip.run(&mut out.data, width, height, RECOMPRESSED_QUALITY, region);
+        if done.is_err() {
+            (out.width, out.height) = (0, 0);
+            out.data.clear();
+        }
+        done.map(|_| ())
+    }
+
+    /// [`Self::recompress_decode_rgb`] by libjpeg-turbo's own steps: where there is nothing faster, and to compare with.
+    ///
+    /// # Errors
+    /// As [`Self::recompress_decode_rgb`].
+    pub fn recompress_decode_rgb_by_libjpeg(
         &mut self,
         bytes: &[u8],
         limits: &ImageLimits,
@@ -117,6 +167,25 @@ impl JpegCodec {
     /// # Errors
     /// As [`Self::encode_rgb`].
     pub fn round_trip_rgb(
+        &mut self,
+        rgb: &mut [u8],
+        width: usize,
+        height: usize,
+        quality: u8,
+    ) -> Result<(), DecodeError> {
+        Image::pixels(rgb.len(), width, height, quality)?;
+        let whole = Region { top: 0, left: 0, height, width };
+        if self.round_trip.run(rgb, width, height, quality, whole)? {
+            return Ok(());
+        }
+        self.round_trip_rgb_by_libjpeg(rgb, width, height, quality)
+    }
+
+    /// [`Self::round_trip_rgb`] by libjpeg-turbo's own steps: where there is nothing faster, and to compare with.
+    ///
+    /// # Errors
+    /// As [`Self::encode_rgb`].
+    pub fn round_trip_rgb_by_libjpeg(
         &mut self,
         rgb: &mut [u8],
         width: usize,

@@ -56,9 +56,12 @@ fn round_trip_equals_encode_and_decode() {
     for (width, height) in [(1, 1), (7, 3), (16, 16), (17, 33), (64, 48), (224, 224), (255, 1), (1, 100)] {
         for quality in [1, 15, 55, 75, 95, 100] {
             let mut pixels = picture(width, height, 3);
+            let mut again = pixels.clone();
             let encoded = codec.encode_rgb(&pixels, width, height, quality).unwrap().to_vec();
             codec.round_trip_rgb(&mut pixels, width, height, quality).unwrap();
             assert_eq!(decode(&encoded).unwrap().data, pixels, "{width}x{height} at quality {quality}");
+            codec.round_trip_rgb_by_libjpeg(&mut again, width, height, quality).unwrap();
+            assert_eq!(again, pixels, "libjpeg's steps, {width}x{height} at quality {quality}");
         }
     }
 }
@@ -70,12 +73,35 @@ fn recompressed_pixels_equal_the_decoded_recompressed_bytes() {
     for components in [3, 1, 4] {
         for (width, height) in [(90, 70), (1, 1), (16, 40), (33, 15)] {
             let bytes = encoded(width, height, components, 92);
+            let expected = decode(&recompress(&bytes)).unwrap();
             codec.recompress_decode_rgb(&bytes, &ImageLimits::default(), &mut out).unwrap();
-            assert_eq!(
-                out,
-                decode(&recompress(&bytes)).unwrap(),
-                "{components} components, {width}x{height}"
-            );
+            assert_eq!(out, expected, "{components} components, {width}x{height}");
+            codec.recompress_decode_rgb_by_libjpeg(&bytes, &ImageLimits::default(), &mut out).unwrap();
+            assert_eq!(out, expected, "libjpeg's steps, {components} components, {width}x{height}");
+        }
+    }
+}
+
+#[test]
+fn a_region_of_recompressed_pixels_equals_the_whole_image() {
+    let mut codec = JpegCodec::new();
+    let (mut part, mut whole) = (RgbImage::default(), RgbImage::default());
+    for components in [3, 1, 4] {
+        let bytes = encoded(150, 90, components, 92);
+        let limits = ImageLimits::default();
+        codec.recompress_decode_rgb(&bytes, &limits, &mut whole).unwrap();
+        for (top, left, height, width) in [(0, 30, 90, 90), (33, 17, 1, 1), (89, 149, 1, 1), (31, 64, 20, 86)]
+        {
+            let wanted = |size| {
+                assert_eq!(size, (90, 150));
+                Region { top, left, height, width }
+            };
+            codec.recompress_decode_region(&bytes, &limits, wanted, &mut part).unwrap();
+            assert_eq!((part.width, part.height), (150, 90));
+            for y in top..top + height {
+                let pixels = (y * 150 + left) * 3..(y * 150 + left + width) * 3;
+                assert_eq!(part.data[pixels.clone()], whole.data[pixels], "{components} components, row {y}");
+            }
         }
     }
 }

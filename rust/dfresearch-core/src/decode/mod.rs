@@ -74,6 +74,19 @@ pub struct RgbImage {
     pub data: Vec<u8>,
 }
 
+/// A rectangle of an RGB image: `height` rows of `width` pixels that start at `(top, left)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Region {
+    /// First row.
+    pub top: usize,
+    /// First column.
+    pub left: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
 /// Makes an image `width` x `height` pixels large. New pixels are black, those that were there stay.
 fn resize_image(image: &mut RgbImage, width: usize, height: usize) -> Result<(), DecodeError> {
     let length = width.checked_mul(height).and_then(|pixels| pixels.checked_mul(3)).unwrap_or(usize::MAX);

@@ -207,7 +207,7 @@ impl Fetcher<'_> {
             skipped: skipped.into_iter().map(|(kind, count)| (kind.name().to_owned(), count)).collect(),
             failures,
         };
-        if matches!(end, Ok(_)) {
+        if end.is_ok() {
             let parts = self.parts_folder(definition);
             match std::fs::remove_dir_all(&parts) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -1,4 +1,5 @@
-//! Source files that are media themselves: several come at once, and are taken in their order.
+//! Source files that are media themselves, or folders of them that are clips: several come at once, and are taken in
+//! their order.
 //!
 //! ```text
 //!   position   0   1   2   3   4      wanted: 3
@@ -9,19 +10,49 @@
 //! more is fetched than is wanted, and which positions are taken does not depend on which of them came first.
 
 use std::collections::BTreeMap;
-use std::io::{Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::archive::Origin;
 use crate::error::{Error, FetchErrorKind, Result};
+use crate::fetch::RemoteFile;
 use crate::hub::RemoteEntry;
 use crate::prepare::job::{End, Job};
 use crate::prepare::source::RemoteSource;
 use crate::store::{Refusal, SampleOrigin, StagedSample, Stager};
 
-type Fetched = Result<Result<StagedSample, Refusal>>;
+pub(super) type Fetched = Result<Result<StagedSample, Refusal>>;
+
+/// What becomes one sample.
+pub(super) trait SourceMedium: Sync {
+    /// Where it lies in the repository: the name under which it fails or was touched.
+    fn path(&self) -> &str;
+
+    /// Fetches all of it.
+    fn fetch(&self, source: RemoteSource<'_>, stager: &Stager) -> Fetched;
+}
+
+impl SourceMedium for RemoteEntry {
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn fetch(&self, source: RemoteSource<'_>, stager: &Stager) -> Fetched {
+        let _permit = source.permit()?;
+        let mut remote = fetch_whole(source, self)?;
+        let staged = stager.stage(&mut remote)?;
+        source.discard(remote)?;
+        Ok(staged)
+    }
+}
+
+/// A source file with everything that is in it, to be read from its start.
+pub(super) fn fetch_whole(source: RemoteSource<'_>, entry: &RemoteEntry) -> Result<RemoteFile> {
+    let mut remote = source.open(entry)?;
+    remote.fetch_all()?;
+    Ok(remote)
+}
 
 struct Window {
     state: Mutex<State>,
@@ -40,13 +71,13 @@ struct State {
     ended: bool,
 }
 
-/// Fetches media files in their order, as many as are wanted.
-pub(super) fn fetch(job: &mut Job<'_>, media: &[RemoteEntry]) -> Result<End> {
-    let touched: Vec<bool> = media.iter().map(|entry| job.has_touched(&entry.path)).collect();
+/// Fetches media in their order, as many as are wanted.
+pub(super) fn fetch(job: &mut Job<'_>, media: &[impl SourceMedium]) -> Result<End> {
+    let touched: Vec<bool> = media.iter().map(|medium| job.has_touched(medium.path())).collect();
     let last_touched = touched.iter().rposition(|&touched| touched);
     let mut open = Vec::new();
-    for (position, entry) in media.iter().enumerate() {
-        let path = entry.path.as_str();
+    for (position, medium) in media.iter().enumerate() {
+        let path = medium.path();
         if touched[position] {
             continue;
         }
@@ -58,7 +89,7 @@ pub(super) fn fetch(job: &mut Job<'_>, media: &[RemoteEntry]) -> Result<End> {
             job.keep_failure(path);
             continue;
         }
-        open.push(entry);
+        open.push(medium);
     }
     let wanted = job.quota.samples.saturating_sub(job.writer.count());
     if wanted == 0 {
@@ -79,33 +110,21 @@ pub(super) fn fetch(job: &mut Job<'_>, media: &[RemoteEntry]) -> Result<End> {
 }
 
 /// Fetches one position after another, as long as they are needed.
-fn fetch_positions(source: RemoteSource<'_>, window: &Window, open: &[&RemoteEntry], stager: &Stager) {
+fn fetch_positions<M: SourceMedium>(source: RemoteSource<'_>, window: &Window, open: &[&M], stager: &Stager) {
     while let Some(position) = window.begin(open.len()) {
-        let fetch = AssertUnwindSafe(|| fetch_file(source, open[position], stager));
+        let fetch = AssertUnwindSafe(|| open[position].fetch(source, stager));
         // A panic would leave the taker waiting for ever.
         let fetched = catch_unwind(fetch).unwrap_or_else(|_| {
-            Err(Error::fetch(&open[position].path, FetchErrorKind::Invalid, "reading it panicked"))
+            Err(Error::fetch(open[position].path(), FetchErrorKind::Invalid, "reading it panicked"))
         });
         window.lock().fetched.insert(position, fetched);
         window.changed.notify_all();
     }
 }
 
-fn fetch_file(source: RemoteSource<'_>, entry: &RemoteEntry, stager: &Stager) -> Fetched {
-    let _permit = source.permit()?;
-    let mut remote = source.open(entry)?;
-    remote.fetch_all()?;
-    let staged = remote
-        .seek(SeekFrom::Start(0))
-        .map_err(|error| Error::from_io(&entry.path, error))
-        .and_then(|_| stager.stage(&mut remote))?;
-    source.discard(remote)?;
-    Ok(staged)
-}
-
-fn take_in_order(job: &mut Job<'_>, window: &Window, open: &[&RemoteEntry]) -> Result<End> {
-    for (position, entry) in open.iter().enumerate() {
-        let origin = SampleOrigin { source_file: entry.path.clone(), origin: Origin::default() };
+fn take_in_order<M: SourceMedium>(job: &mut Job<'_>, window: &Window, open: &[&M]) -> Result<End> {
+    for (position, medium) in open.iter().enumerate() {
+        let origin = SampleOrigin { source_file: medium.path().to_owned(), origin: Origin::default() };
         let accepted = match window.take(position) {
             Ok(Ok(staged)) => {
                 job.accept(staged, origin, None)?;
@@ -116,7 +135,7 @@ fn take_in_order(job: &mut Job<'_>, window: &Window, open: &[&RemoteEntry]) -> R
                 false
             }
             Err(error) => {
-                job.pass_over(&entry.path, error)?;
+                job.pass_over(medium.path(), error)?;
                 false
             }
         };

@@ -40,6 +40,7 @@ impl Job<'_> {
     pub fn read(&mut self, listing: Listing) -> Result<End> {
         match listing {
             Listing::Files(SourceFiles::Media(media)) => files::fetch(self, &media),
+            Listing::Files(SourceFiles::Frames(folders)) => files::fetch(self, &folders),
             Listing::Files(SourceFiles::Archives(archives)) => archives::fetch(self, &archives),
             Listing::Weeks(weeks) => {
                 for week in &weeks {

@@ -3,7 +3,7 @@
 //! ```text
 //!  definition ──► pinned revision ──► listing ──► source files in the seed's order
 //!                                                        │
-//!            raw media: several at once, taken in order ─┤
+//!  raw media, clips: several at once, taken in order ─┤
 //!            archives: one after another, until enough  ─┴─► staged ──► committed, in order
 //! ```
 //!
@@ -16,6 +16,7 @@ mod archives;
 mod dataset;
 mod disk;
 mod files;
+mod frames;
 mod gasstation;
 mod job;
 mod permits;
@@ -27,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::catalog::DatasetDefinition;
 use crate::error::{Error, Result};
@@ -37,12 +38,16 @@ use crate::prepare::disk::DiskBudget;
 use crate::prepare::permits::Permits;
 use crate::prepare::progress::Board;
 use crate::stop::StopFlag;
+use crate::store::describe_datasets;
 
 pub use plan::{DatasetPlan, Planned};
 pub use progress::{DatasetProgress, DatasetState, PrepareProgress};
 
 /// Between two looks at how far the work is.
 const TICK: Duration = Duration::from_millis(100);
+
+/// Between two looks at whether it is done.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What is fetched, and with how much of the machine.
 #[derive(Debug, Clone)]
@@ -139,6 +144,7 @@ pub fn prepare(
 ) -> Result<Vec<DatasetOutcome>> {
     options.check()?;
     std::fs::create_dir_all(&options.cache_dir).map_err(|error| Error::io(&options.cache_dir, error))?;
+    describe_datasets(&options.cache_dir, definitions)?;
     let board = Arc::new(Board::new(definitions, options.max_samples));
     let fetcher = Fetcher {
         options,
@@ -208,7 +214,10 @@ fn run_all<T: Send>(
         let mut ticked = Ok(());
         while ticked.is_ok() && !threads.iter().all(thread::ScopedJoinHandle::is_finished) {
             ticked = tick(&board.progress());
-            thread::sleep(TICK);
+            let next = Instant::now() + TICK;
+            while Instant::now() < next && !threads.iter().all(thread::ScopedJoinHandle::is_finished) {
+                thread::sleep(LOOK);
+            }
         }
         if ticked.is_err() {
             stop.stop();

@@ -14,11 +14,15 @@ use crate::hub::{self, Hub, RemoteEntry};
 use crate::modality::{MediaType, Modality};
 use crate::prepare::PrepareOptions;
 use crate::prepare::dataset::{is_complete, is_same_selection};
+use crate::prepare::frames::{FrameFolder, frame_folders};
 use crate::prepare::gasstation::{self, Week};
 use crate::store::{FetchState, holds_media, media_extensions, modality_folder};
 
 /// Formats that are looked for, in this order, when the definition names none or nothing has the named one.
 const FALLBACK_FORMATS: [&str; 3] = ["parquet", "zip", "tar"];
+
+/// The format of clips that are folders of images; only a definition that says so has any.
+const FRAMES_FORMAT: &str = "frames";
 
 /// Any of them matches all of them.
 const TAR_ENDINGS: [&str; 3] = [".tar", ".tar.gz", ".tgz"];
@@ -31,6 +35,8 @@ const ORDER_DOMAIN: &[u8] = b"dfresearch source file order";
 pub(super) enum SourceFiles {
     /// Every file is a medium.
     Media(Vec<RemoteEntry>),
+    /// Every folder is a clip.
+    Frames(Vec<FrameFolder>),
     /// Every file holds media.
     Archives(Vec<ArchiveFile>),
 }
@@ -102,13 +108,20 @@ pub(super) fn choose_files(
 ) -> Result<SourceFiles> {
     let listed = listing.len();
     let named = definition.source_format.as_deref();
+    if named == Some(FRAMES_FORMAT) && definition.modality == Modality::Video {
+        let mut folders = frame_folders(&listing);
+        if !folders.is_empty() {
+            sort_by_seed(&mut folders, seed, &definition.path, |clip| &clip.folder);
+            return Ok(SourceFiles::Frames(folders));
+        }
+    }
     let formats =
         named.into_iter().chain(FALLBACK_FORMATS.into_iter().filter(|&format| Some(format) != named));
     for format in formats {
         let mut files: Vec<RemoteEntry> =
             listing.iter().filter(|entry| has_format(&entry.path, format)).cloned().collect();
         if !files.is_empty() {
-            sort_by_seed(&mut files, seed, &definition.path);
+            sort_by_seed(&mut files, seed, &definition.path, |entry| &entry.path);
             return Ok(source_files(files));
         }
     }
@@ -123,7 +136,7 @@ pub(super) fn choose_files(
         );
         return Err(Error::fetch(&definition.path, FetchErrorKind::NotFound, reason));
     }
-    sort_by_seed(&mut media, seed, &definition.path);
+    sort_by_seed(&mut media, seed, &definition.path, |entry| &entry.path);
     Ok(SourceFiles::Media(media))
 }
 
@@ -165,12 +178,12 @@ fn source_files(files: Vec<RemoteEntry>) -> SourceFiles {
 }
 
 /// A shuffle that no other file has a say in: each file's place comes from its own path.
-fn sort_by_seed(files: &mut [RemoteEntry], seed: u64, repository: &str) {
-    files.sort_by_cached_key(|entry| {
+fn sort_by_seed<T>(files: &mut [T], seed: u64, repository: &str, path: impl Fn(&T) -> &str) {
+    files.sort_by_cached_key(|file| {
         let mut hasher = Sha256::new();
         hasher.update(ORDER_DOMAIN);
         hasher.update(seed.to_le_bytes());
-        for part in [repository, &entry.path] {
+        for part in [repository, path(file)] {
             hasher.update((part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }
@@ -334,6 +347,9 @@ impl<'a> Planner<'a> {
         };
         Ok(match list_files(&*hub, definition, &revision, self.options.seed)? {
             Listing::Files(SourceFiles::Media(media)) => sizes(&mut media.iter().take(quota.samples)),
+            Listing::Files(SourceFiles::Frames(folders)) => {
+                sizes(&mut folders.iter().take(quota.samples).flat_map(|clip| &clip.frames))
+            }
             Listing::Files(SourceFiles::Archives(archives)) => {
                 // With a medium at least in each, no more archives are read than samples are wanted.
                 let most = quota.archives.unwrap_or(usize::MAX).min(quota.samples);
@@ -380,5 +396,63 @@ fn source_name(source: Source) -> &'static str {
         Source::HuggingFace => "the Hugging Face hub",
         Source::ModelScope => "ModelScope",
         Source::S3 => "the S3 bucket",
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    /// The files of a repository that a definition means.
+    fn chosen(modality: Modality, format: Option<&str>, paths: &[&str], seed: u64) -> Result<SourceFiles> {
+        let entry = |path: &&str| RemoteEntry { path: (*path).to_owned(), size: 1, checksum: None };
+        let definition = DatasetDefinition {
+            source_format: format.map(str::to_owned),
+            ..DatasetDefinition::new("clips", "owner/clips", modality, MediaType::Real)
+        };
+        choose_files(&definition, paths.iter().map(entry).collect(), seed)
+    }
+
+    fn folders(files: SourceFiles) -> Vec<String> {
+        let SourceFiles::Frames(clips) = files else { panic!("{files:?}") };
+        clips.into_iter().map(|clip| clip.folder).collect()
+    }
+
+    #[test]
+    fn folders_of_frames_come_in_the_seeds_order() {
+        let paths: Vec<String> = (0..20).map(|clip| format!("clips/{clip}/{}.png", clip % 3)).collect();
+        let mut paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let with_seed =
+            |seed, paths: &[&str]| folders(chosen(Modality::Video, Some("frames"), paths, seed).unwrap());
+        let first = with_seed(1, &paths);
+        assert_eq!(first.len(), 20);
+        assert_ne!(with_seed(2, &paths), first);
+        // What else lies there has no say in it, nor has the order of the listing.
+        paths.reverse();
+        paths.extend(["clips/more/1.png", "README.md", "clips/3/other.png"]);
+        let more = with_seed(1, &paths);
+        assert_eq!(more.into_iter().filter(|folder| folder != "clips/more").collect::<Vec<_>>(), first);
+    }
+
+    #[test]
+    fn only_a_definition_of_videos_that_says_frames_has_folders_of_them() {
+        let paths = ["a/1.png", "a/2.png", "v/1.mp4", "v/2.mp4", "v/3.mp4"];
+        let frames = |modality, format| chosen(modality, format, &paths, 0).unwrap();
+        assert_eq!(folders(frames(Modality::Video, Some("frames"))), ["a"]);
+        for (modality, format, count) in [
+            (Modality::Video, None, 3),
+            (Modality::Video, Some("mp4"), 3),
+            (Modality::Image, Some("frames"), 2),
+            (Modality::Image, None, 2),
+        ] {
+            let SourceFiles::Media(media) = frames(modality, format) else { panic!("{modality} {format:?}") };
+            assert_eq!(media.len(), count, "{modality} {format:?}");
+        }
+        // Where there are none, what a definition without a format would mean.
+        let files = chosen(Modality::Video, Some("frames"), &["v/1.mp4", "all.zip"], 0).unwrap();
+        assert!(matches!(&files, SourceFiles::Archives(archives) if archives.len() == 1), "{files:?}");
+        let nothing = chosen(Modality::Video, Some("frames"), &["README.md"], 0).unwrap_err();
+        assert!(nothing.to_string().contains("is frames, parquet, zip, tar or a video file"), "{nothing}");
     }
 }

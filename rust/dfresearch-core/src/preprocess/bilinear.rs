@@ -10,24 +10,13 @@
 //!   s+1 ──────────────►  r1 ──┘
 //! ```
 
+use crate::decode::Region;
+
 /// `INTER_RESIZE_COEF_SCALE` of OpenCV: weights have 11 fractional bits.
 const WEIGHT_SCALE: f32 = 2048.0;
 
 /// Interleaved channels.
 const CHANNELS: usize = 3;
-
-/// A rectangle of an RGB image: `height` rows of `width` pixels that start at `(top, left)`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Region {
-    /// First row.
-    pub top: usize,
-    /// First column.
-    pub left: usize,
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-}
 
 /// Where one output coordinate reads: two source positions and their weights.
 #[derive(Debug, Clone, Copy, Default)]

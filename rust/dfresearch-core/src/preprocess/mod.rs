@@ -15,9 +15,10 @@ use std::str::FromStr;
 use fast_image_resize as fir;
 
 pub use audio::{AudioCrop, AudioWindow};
-pub use bilinear::{BilinearScratch, Region, resize_bilinear};
+pub use bilinear::{BilinearScratch, resize_bilinear};
 pub use video::VideoPreprocess;
 
+pub use crate::decode::Region;
 use crate::decode::{ImageDecoder, ImageLimits, RgbImage};
 use crate::error::{DecodeError, Error, Result};
 
@@ -103,7 +104,8 @@ impl ImagePreprocess {
     pub fn run(&self, bytes: &[u8], scratch: &mut ImageScratch, out: &mut [u8]) -> Result<(), DecodeError> {
         let ImageScratch { decoder, decoded, resize } = scratch;
         if self.recompress && self.mode == PreprocessMode::Competition {
-            decoder.decode_recompressed(bytes, &self.limits, decoded)?;
+            let crop = |size| centre_crop(size, self.size);
+            decoder.decode_recompressed(bytes, &self.limits, crop, decoded)?;
         } else {
             decoder.decode(bytes, &self.limits, decoded)?;
         }

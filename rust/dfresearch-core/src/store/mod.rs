@@ -40,7 +40,7 @@ pub use manifest::{MANIFEST_FILE, Manifest};
 pub use probe::{MediaProperties, probe};
 pub(crate) use scan::is_unchanged_dataset;
 pub use scan::{DatasetScan, Progress, ScanProgress, ScannedFile, scan_dataset};
-pub use staging::{Refusal, StagedSample, Stager};
+pub use staging::{FrameStager, Refusal, StagedSample, Stager};
 pub use writer::{DatasetWriter, Opened};
 
 /// Reads width and height from the header of an encoded image.
@@ -54,6 +54,13 @@ impl ContentHash {
     /// The hash of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// The hash of a clip that is a folder: of its frames' hashes, in the order of their names. So copies are found
+    /// whatever they are called.
+    pub(crate) fn of_frames(frames: &[Self]) -> Self {
+        let hasher = frames.iter().fold(Sha256::new(), |hasher, frame| hasher.chain_update(frame.as_bytes()));
+        Self(hasher.finalize().into())
     }
 
     /// A hash that was computed before.

@@ -350,13 +350,9 @@ fn read_media(path: &Path, modality: Modality) -> Result<Content> {
     }
 }
 
-/// The hash of the frames' hashes, in the order of their names: copies of a clip are found whatever they are called.
 fn hash_frames(folder: &Path) -> std::io::Result<ContentHash> {
-    let mut hasher = Sha256::new();
-    for frame in frames(folder)? {
-        hasher.update(hash_file(&frame)?.as_bytes());
-    }
-    Ok(ContentHash::from_bytes(hasher.finalize().into()))
+    let hashes = frames(folder)?.iter().map(|frame| hash_file(frame)).collect::<std::io::Result<Vec<_>>>()?;
+    Ok(ContentHash::of_frames(&hashes))
 }
 
 fn hash_file(path: &Path) -> std::io::Result<ContentHash> {

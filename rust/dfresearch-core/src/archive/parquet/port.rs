@@ -100,7 +100,7 @@ impl Port {
             return Ok(());
         }
         let (answer, reply) = sync_channel(1);
-        let ranges = vec![start..end];
+        let ranges = std::iter::once(start..end).collect();
         self.requests.send(Request::Prefetch { ranges, answer }).map_err(|_| gone())?;
         reply.recv().unwrap_or_else(|_| Err(gone()))
     }

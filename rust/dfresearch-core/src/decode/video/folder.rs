@@ -22,7 +22,7 @@ pub struct FrameFolder {
 }
 
 /// The endings of files that are taken for frames, in small letters.
-const IMAGE_EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff"];
+pub(crate) const FRAME_EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff"];
 
 impl FrameFolder {
     /// The first frames of a folder.
@@ -74,11 +74,8 @@ fn frame_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut frames = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let extension = path.extension().map(|it| it.to_string_lossy().to_lowercase());
-        // Some systems leave a hidden companion beside every file (`._0001.png`).
-        let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if !is_hidden && extension.is_some_and(|it| IMAGE_EXTENSIONS.contains(&it.as_str())) {
-            frames.push((frame_number(&path), path));
+        if let Some(number) = frame_number(&path) {
+            frames.push((number, path));
         }
     }
     if frames.is_empty() {
@@ -92,9 +89,14 @@ fn frame_files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(frames.into_iter().map(|(_, path)| path).collect())
 }
 
-/// The number at the start of a file's name; names without one come last.
-fn frame_number(path: &Path) -> u128 {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+/// The number at the start of a frame's name; those without one come last. None for what is no frame by its name.
+pub(crate) fn frame_number(path: &Path) -> Option<u128> {
+    let name = path.file_name()?.to_string_lossy();
+    let extension = path.extension()?.to_string_lossy().to_lowercase();
+    // Some systems leave a hidden companion beside every file (`._0001.png`).
+    if name.starts_with('.') || !FRAME_EXTENSIONS.contains(&extension.as_str()) {
+        return None;
+    }
     let digits = name.find(|it: char| !it.is_ascii_digit()).unwrap_or(name.len());
-    name[..digits].parse().unwrap_or(u128::MAX)
+    Some(name[..digits].parse().unwrap_or(u128::MAX))
 }

@@ -6,6 +6,8 @@
 //!  (any thread)              └───────────────────────────── commit, for many samples at once ──────────────────────────┘
 //! ```
 //!
+//! A clip of frames is a folder, `000042/`, and goes the same way, its frames flushed and the folder renamed as a whole.
+//!
 //! Each step makes true what the next one says. A numbered file without a manifest line was never committed and is
 //! removed by the next [`DatasetWriter::begin`]; a manifest line whose file is gone or damaged is a gap, which the same
 //! medium fills again under the same name; the index follows from both.
@@ -231,7 +233,7 @@ impl DatasetWriter {
             session.numbered - 1
         });
         let line = FetchedLine {
-            file: format!("{number:06}.{}", staged.extension()),
+            file: sample_name(number, staged.extension()),
             sha256: staged.content().to_string(),
             origin,
             revision,
@@ -335,6 +337,12 @@ impl DatasetWriter {
             _ => Ok(()),
         }
     }
+}
+
+/// The name of a sample in the folder; a clip of frames has no extension.
+fn sample_name(number: usize, extension: Option<&str>) -> String {
+    let dot = if extension.is_some() { "." } else { "" };
+    format!("{number:06}{dot}{}", extension.unwrap_or_default())
 }
 
 fn not_begun() -> Error {

@@ -15,6 +15,7 @@ use crate::store::fetch_state::FetchIdentity;
 use crate::store::files::media_extensions;
 use crate::store::manifest::{FetchedLine, MANIFEST_FILE};
 use crate::store::scan::scan_dataset;
+use crate::store::staging::remove_medium;
 
 /// Digits of a sample's name; more where a million samples are not enough.
 const NUMBER_DIGITS: usize = 6;
@@ -122,7 +123,7 @@ impl DatasetWriter {
         self.remove_numbered(&HashSet::new())
     }
 
-    /// Removes the numbered files of the folder that are not among `named`.
+    /// Removes the numbered files of the folder, and its numbered folders of frames, that are not among `named`.
     fn remove_numbered(&self, named: &HashSet<&str>) -> Result<()> {
         let failed = |error| Error::io(&self.folder, error);
         let mut removed = false;
@@ -130,8 +131,9 @@ impl DatasetWriter {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            if is_numbered(name, self.modality()) && !named.contains(name) {
-                fs::remove_file(entry.path()).map_err(|error| Error::io(entry.path(), error))?;
+            let is_folder = entry.file_type().map_err(failed)?.is_dir();
+            if is_numbered(name, is_folder, self.modality()) && !named.contains(name) {
+                remove_medium(&entry.path()).map_err(|error| Error::io(entry.path(), error))?;
                 removed = true;
             }
         }
@@ -139,13 +141,16 @@ impl DatasetWriter {
     }
 }
 
-/// Whether a file's name is one that a fetch gives.
-fn is_numbered(name: &str, modality: Modality) -> bool {
-    name.split_once('.').is_some_and(|(number, extension)| {
-        number.len() >= NUMBER_DIGITS
-            && number.bytes().all(|byte| byte.is_ascii_digit())
-            && media_extensions(modality).contains(&extension)
-    })
+/// Whether a name is one that a fetch gives to a file, or to a folder.
+fn is_numbered(name: &str, is_folder: bool, modality: Modality) -> bool {
+    let is_number =
+        |number: &str| number.len() >= NUMBER_DIGITS && number.bytes().all(|byte| byte.is_ascii_digit());
+    match name.split_once('.') {
+        None => is_folder && modality == Modality::Video && is_number(name),
+        Some((number, extension)) => {
+            !is_folder && is_number(number) && media_extensions(modality).contains(&extension)
+        }
+    }
 }
 
 /// How many of the lines are those of samples 0, 1, 2 and so on of this revision, each another one. Behind them,
@@ -153,11 +158,8 @@ fn is_numbered(name: &str, modality: Modality) -> bool {
 fn whole_prefix(lines: &[FetchedLine], revision: &str) -> usize {
     let mut origins = HashSet::new();
     for (number, line) in lines.iter().enumerate() {
-        let name = line.file.split_once('.').map(|(name, _)| name);
-        if name != Some(format!("{number:06}").as_str())
-            || line.revision != revision
-            || !origins.insert(&line.origin)
-        {
+        let name = line.file.split_once('.').map_or(line.file.as_str(), |(name, _)| name);
+        if name != format!("{number:06}") || line.revision != revision || !origins.insert(&line.origin) {
             return number;
         }
     }

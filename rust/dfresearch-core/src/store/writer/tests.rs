@@ -1,5 +1,6 @@
 //! Fetches that are killed at every step, and what the next run makes of them.
 
+mod clips;
 mod random;
 
 use std::collections::BTreeMap;
@@ -42,11 +43,11 @@ fn identity(revision: &str) -> FetchIdentity {
     }
 }
 
-fn definition() -> DatasetDefinition {
+fn definition(modality: Modality) -> DatasetDefinition {
     DatasetDefinition {
         name: "cats".to_owned(),
         path: "owner/cats".to_owned(),
-        modality: Modality::Image,
+        modality,
         media_type: MediaType::Synthetic,
         source: Source::HuggingFace,
         source_format: None,
@@ -79,15 +80,20 @@ fn outcome(status: FetchStatus, wanted: usize) -> FetchOutcome {
     }
 }
 
-struct Cache(tempfile::TempDir);
+/// A cache of one dataset: of images, or of clips that are folders of images.
+struct Cache(tempfile::TempDir, Modality);
 
 impl Cache {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self::of(Modality::Image)
+    }
+
+    fn of(modality: Modality) -> Self {
+        Self(tempfile::tempdir().unwrap(), modality)
     }
 
     fn folder(&self) -> PathBuf {
-        modality_folder(self.0.path(), Modality::Image).join("cats")
+        modality_folder(self.0.path(), self.1).join("cats")
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -95,7 +101,7 @@ impl Cache {
     }
 
     fn open(&self) -> Box<DatasetWriter> {
-        match DatasetWriter::open(self.0.path(), &definition()).unwrap() {
+        match DatasetWriter::open(self.0.path(), &definition(self.1)).unwrap() {
             Opened::Writer(writer) => writer,
             Opened::Busy { holder } => panic!("busy: {holder}"),
         }
@@ -123,16 +129,20 @@ impl Cache {
     /// All that a run leaves: files with their bytes, and the index but for times.
     fn all(&self) -> Everything {
         let mut files = BTreeMap::new();
-        for entry in fs::read_dir(self.folder()).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            if name == FETCH_STATE_FILE {
-                continue;
+        let mut open = vec![self.folder()];
+        while let Some(folder) = open.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.strip_prefix(self.folder()).unwrap().to_str().unwrap().to_owned();
+                if path.is_dir() {
+                    open.push(path);
+                } else if name != FETCH_STATE_FILE {
+                    files.insert(name, fs::read(path).unwrap());
+                }
             }
-            files.insert(name, fs::read(path).unwrap());
         }
         let state = FetchState::read(&self.folder()).unwrap().unwrap();
-        let rows = Index::open(self.0.path()).unwrap().files(Modality::Image, "cats").unwrap();
+        let rows = Index::open(self.0.path()).unwrap().files(self.1, "cats").unwrap();
         let rows = rows.into_iter().map(|(name, record)| (name, FileRecord { modified_ns: 0, ..record }));
         (files, FetchState { finished_at: None, ..state }, rows.collect())
     }
@@ -154,13 +164,20 @@ fn offer(writer: &mut DatasetWriter, number: u32) {
         writer.refuse(origin(number), refusal.reason).unwrap();
         return;
     }
-    let staged = writer.stager().stage(&mut image(number).as_slice()).unwrap().unwrap();
+    let staged = match writer.modality() {
+        Modality::Video => clips::stage(&writer.stager(), &clips::frames(number)),
+        _ => writer.stager().stage(&mut image(number).as_slice()).unwrap().unwrap(),
+    };
     let group = number.is_multiple_of(2).then(|| format!("cats:data/0.parquet:{number}"));
     writer.accept(staged, origin(number), group).unwrap();
 }
 
 fn undisturbed(media: u32) -> Everything {
-    let cache = Cache::new();
+    undisturbed_of(Modality::Image, media)
+}
+
+fn undisturbed_of(modality: Modality, media: u32) -> Everything {
+    let cache = Cache::of(modality);
     cache.run("r1", media);
     cache.all()
 }
@@ -198,9 +215,13 @@ fn what_is_fetched_lies_numbered_beside_its_manifest_and_in_the_index() {
 
 #[test]
 fn a_kill_between_any_two_steps_of_a_commit_changes_nothing_in_the_end() {
-    let expected = undisturbed(9);
+    kill_between_steps(Modality::Image);
+}
+
+fn kill_between_steps(modality: Modality) {
+    let expected = undisturbed_of(modality, 9);
     for steps in 0..=STEPS.len() {
-        let cache = Cache::new();
+        let cache = Cache::of(modality);
         let mut writer = cache.begin("r1");
         (0..4).for_each(|number| offer(&mut writer, number));
         writer.commit().unwrap();
@@ -333,7 +354,7 @@ fn a_gated_dataset_says_so_and_media_put_in_by_hand_stay_foreign() {
 fn two_openers_exclude_each_other() {
     let cache = Cache::new();
     let writer = cache.begin("r1");
-    let Opened::Busy { holder } = DatasetWriter::open(cache.0.path(), &definition()).unwrap() else {
+    let Opened::Busy { holder } = DatasetWriter::open(cache.0.path(), &definition(cache.1)).unwrap() else {
         panic!("opened twice")
     };
     assert!(holder.starts_with(&format!("process {} on ", std::process::id())), "{holder}");
