@@ -84,8 +84,22 @@ impl Job<'_> {
             Error::Fetch { kind: FetchErrorKind::Unavailable, .. } => self.failed_before.contains_key(path),
             _ => false,
         };
-        self.failures.push((path.to_owned(), error.to_string()));
-        if passes { Ok(()) } else { Err(error) }
+        // What stops the run, or forbids it, says nothing of this file.
+        if passes || matches!(error, Error::Fetch { kind: FetchErrorKind::Unavailable, .. }) {
+            self.failures.push((path.to_owned(), error.to_string()));
+        }
+        if !passes {
+            return Err(error);
+        }
+        self.writer.note_failure(path, &error.to_string())
+    }
+
+    /// A source file has been read: an outage after this is the first one.
+    pub fn has_come(&mut self, path: &str) -> Result<()> {
+        if self.failed_before.remove(path).is_none() {
+            return Ok(());
+        }
+        self.writer.forget_failure(path)
     }
 
     /// Whether a source file has given something in an earlier run.
@@ -118,10 +132,13 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Removes every sample of the dataset: the next run fetches it anew.
-    pub fn start_over(&mut self) -> Result<()> {
+    /// Removes every sample of the dataset: the next run fetches it anew, and looks at the whole of this source file
+    /// before it takes anything out of it. Returns what ends this run.
+    pub fn start_over(&mut self, path: &str, error: Error) -> Result<Error> {
         let RemoteSource { definition, fetcher, .. } = self.source;
-        self.writer.begin(&identity(definition, "", fetcher.options.seed))
+        self.writer.begin(&identity(definition, "", fetcher.options.seed))?;
+        let reason = format!("{error}; every sample is fetched anew by the next run");
+        Ok(Error::fetch(path, FetchErrorKind::Unavailable, reason))
     }
 }
 
