@@ -11,7 +11,7 @@ use crate::prepare::source::RemoteSource;
 use crate::store::SampleOrigin;
 
 /// Archives up to this size are fetched whole and their checksum looked at before anything is taken out of them. Of a
-/// larger one only the parts that are needed are fetched, unless it has failed before.
+/// larger one only the parts that are needed are fetched, unless it came wrong before.
 const CHECKED_FIRST_BYTES: u64 = 8 << 20;
 
 /// Reads archives in their order.
@@ -60,7 +60,7 @@ fn fetch_archive(job: &mut Job<'_>, archive: &ArchiveFile) -> Result<()> {
     }
     let permit = source.permit()?;
     let mut remote = source.open(&archive.entry)?;
-    if archive.entry.size <= CHECKED_FIRST_BYTES || job.failed_before.contains_key(path) {
+    if archive.entry.size <= CHECKED_FIRST_BYTES || job.is_suspect(path) {
         remote.fetch_all()?;
     }
     let mut refused = 0;

@@ -12,7 +12,7 @@ use crate::fetch::Meter;
 use crate::http::HttpClient;
 use crate::hub::Hub;
 use crate::prepare::disk::{DiskBudget, is_disk_full};
-use crate::prepare::job::{self, End, Job};
+use crate::prepare::job::{self, End, Job, STARTED_OVER};
 use crate::prepare::permits::Permits;
 use crate::prepare::plan::{Listing, Quota, list_files};
 use crate::prepare::progress::{Board, DatasetState};
@@ -115,6 +115,8 @@ impl Fetcher<'_> {
     ) -> Result<DatasetOutcome> {
         let failed_before =
             before.iter().flat_map(|state| state.failures.iter().cloned()).collect::<HashMap<_, _>>();
+        let earlier = before.as_ref().and_then(|state| state.identity.as_ref());
+        let has_started_over = earlier.is_some_and(|identity| identity.revision == STARTED_OVER);
         let meter: Arc<dyn Meter> =
             Arc::new(DatasetMeter { board: self.board.clone(), budget: self.budget.clone(), position });
         let listed = self.list(definition, before.as_ref(), &mut writer);
@@ -145,6 +147,7 @@ impl Fetcher<'_> {
             sources: job::sources(&writer),
             writer,
             failed_before,
+            has_started_over,
             failures: Vec::new(),
             skipped: BTreeMap::new(),
         };

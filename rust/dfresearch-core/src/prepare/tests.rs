@@ -50,7 +50,6 @@ fn archive(first: u32, count: u32) -> Vec<u8> {
     zip_of((first..first + count).map(|number| (format!("{number}.bmp"), image(number))))
 }
 
-
 /// What a request for a file is answered with in place of its content.
 type Trouble = Box<dyn Fn(&str) -> Option<Answer> + Send + Sync>;
 
@@ -76,12 +75,7 @@ impl Hub for FakeHub {
         self.unreachable.map_or_else(|| Ok(revision()), |kind| Err(Error::fetch(repository, kind, "a test")))
     }
 
-    fn list(
-        &self,
-        repository: &str,
-        asked: &str,
-        keep: &dyn Fn(&str) -> bool,
-    ) -> Result<Vec<RemoteEntry>> {
+    fn list(&self, repository: &str, asked: &str, keep: &dyn Fn(&str) -> bool) -> Result<Vec<RemoteEntry>> {
         assert!(!repository.contains("panic"), "the panic of a test");
         self.resolve(repository, None)?;
         if asked != revision() {
@@ -99,6 +93,14 @@ impl Hub for FakeHub {
     }
 }
 
+fn paths_in_order(definition: &DatasetDefinition, entries: Vec<RemoteEntry>) -> Vec<String> {
+    match choose_files(definition, entries, SEED).unwrap() {
+        SourceFiles::Media(media) => media.into_iter().map(|entry| entry.path).collect(),
+        SourceFiles::Archives(archives) => archives.into_iter().map(|file| file.entry.path).collect(),
+        SourceFiles::Frames(folders) => panic!("{folders:?}"),
+    }
+}
+
 fn revision() -> String {
     "a".repeat(40)
 }
@@ -112,10 +114,7 @@ impl Place {
         };
         let names = (0..files.len()).map(|number| format!("{number}.{extension}"));
         let entries = names.map(|path| RemoteEntry { path, size: 1, checksum: None }).collect();
-        let order: Vec<String> = match choose_files(&definition, entries, SEED).unwrap() {
-            SourceFiles::Media(media) => media.into_iter().map(|entry| entry.path).collect(),
-            SourceFiles::Archives(archives) => archives.into_iter().map(|file| file.entry.path).collect(),
-        };
+        let order = paths_in_order(&definition, entries);
         let files: Arc<BTreeMap<_, _>> = Arc::new(order.into_iter().zip(files).collect());
         let trouble: Arc<Mutex<Trouble>> = Arc::new(Mutex::new(Box::new(|_| None)));
         let (served, troubled) = (files.clone(), trouble.clone());
@@ -130,11 +129,7 @@ impl Place {
 
     /// The path of a file by its number in the order in which they are read.
     fn path(&self, number: usize) -> String {
-        let entries = self.entries();
-        match choose_files(&self.definition, entries, SEED).unwrap() {
-            SourceFiles::Media(media) => media[number].path.clone(),
-            SourceFiles::Archives(archives) => archives[number].entry.path.clone(),
-        }
+        paths_in_order(&self.definition, self.entries()).swap_remove(number)
     }
 
     fn entries(&self) -> Vec<RemoteEntry> {
@@ -236,8 +231,12 @@ impl Place {
 fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
-        let (entry, to) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).unwrap();
-        if entry.is_dir() { copy_folder(&entry, &to) } else { drop(fs::copy(entry, to).unwrap()) }
+        let entry = entry.unwrap();
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
     }
 }
 
@@ -365,7 +364,11 @@ fn an_archive_with_a_wrong_checksum_takes_only_itself_away() {
 fn a_panic_is_one_datasets_failure() {
     let place = three_archives();
     let definitions = [
-        DatasetDefinition { name: "dogs".to_owned(), path: "owner/panic".to_owned(), ..place.definition.clone() },
+        DatasetDefinition {
+            name: "dogs".to_owned(),
+            path: "owner/panic".to_owned(),
+            ..place.definition.clone()
+        },
         place.definition.clone(),
     ];
     let options = place.options("cache");
