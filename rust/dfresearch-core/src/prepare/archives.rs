@@ -2,7 +2,7 @@
 
 use crate::archive::{ExtractLimits, Flow, Origin, Selection, SkipReason, Skipped, extract};
 use crate::catalog::DatasetDefinition;
-use crate::error::Result;
+use crate::error::{Error, FetchErrorKind, Result};
 use crate::fetch::RemoteFile;
 use crate::modality::Modality;
 use crate::prepare::job::{End, Job};
@@ -11,7 +11,7 @@ use crate::prepare::source::RemoteSource;
 use crate::store::SampleOrigin;
 
 /// Archives up to this size are fetched whole and their checksum looked at before anything is taken out of them. Of a
-/// larger one only the parts that are needed are fetched.
+/// larger one only the parts that are needed are fetched, unless it came wrong before.
 const CHECKED_FIRST_BYTES: u64 = 8 << 20;
 
 /// Reads archives in their order.
@@ -40,7 +40,10 @@ pub(super) fn fetch(job: &mut Job<'_>, archives: &[ArchiveFile]) -> Result<End> 
             }
         }
         match fetch_archive(job, archive) {
-            Ok(()) => read += 1,
+            Ok(()) => {
+                job.has_come(path)?;
+                read += 1;
+            }
             Err(error) => job.pass_over(path, error)?,
         }
     }
@@ -57,7 +60,7 @@ fn fetch_archive(job: &mut Job<'_>, archive: &ArchiveFile) -> Result<()> {
     }
     let permit = source.permit()?;
     let mut remote = source.open(&archive.entry)?;
-    if archive.entry.size <= CHECKED_FIRST_BYTES {
+    if archive.entry.size <= CHECKED_FIRST_BYTES || job.is_suspect(path) {
         remote.fetch_all()?;
     }
     let mut refused = 0;
@@ -84,7 +87,9 @@ fn fetch_archive(job: &mut Job<'_>, archive: &ArchiveFile) -> Result<()> {
         && let Err(error) = remote.fetch_all()
     {
         // What was taken out of it may be wrong, and nothing tells which.
-        job.start_over()?;
+        if matches!(error, Error::Fetch { kind: FetchErrorKind::Invalid, .. }) {
+            return Err(job.start_over(path, error)?);
+        }
         return Err(error);
     }
     drop(permit);

@@ -1,6 +1,7 @@
 //! One dataset, from its definition to committed samples.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,14 +10,14 @@ use crate::catalog::DatasetDefinition;
 use crate::error::{Error, FetchErrorKind, Result};
 use crate::fetch::Meter;
 use crate::http::HttpClient;
-use crate::hub::{self, Hub};
+use crate::hub::Hub;
 use crate::prepare::disk::{DiskBudget, is_disk_full};
-use crate::prepare::job::{self, End, Job};
+use crate::prepare::job::{self, End, Job, STARTED_OVER};
 use crate::prepare::permits::Permits;
 use crate::prepare::plan::{Listing, Quota, list_files};
 use crate::prepare::progress::{Board, DatasetState};
 use crate::prepare::source::{PARTS_FOLDER, RemoteSource};
-use crate::prepare::{DatasetOutcome, OutcomeStatus, PrepareOptions};
+use crate::prepare::{Connect, DatasetOutcome, OutcomeStatus, PrepareOptions};
 use crate::stop::StopFlag;
 use crate::store::{
     DatasetWriter, FetchIdentity, FetchOutcome, FetchState, FetchStatus, Opened, modality_folder,
@@ -28,6 +29,7 @@ const NAMED_FAILURES: usize = 3;
 /// What all datasets of a run share.
 pub(super) struct Fetcher<'a> {
     pub options: &'a PrepareOptions,
+    pub connect: Connect<'a>,
     pub client: HttpClient,
     pub permits: Permits,
     pub budget: Arc<DiskBudget>,
@@ -41,7 +43,11 @@ impl Fetcher<'_> {
     /// # Errors
     /// [`Error::Stopped`]; everything else stands in the outcome.
     pub fn fetch(&self, position: usize, definition: &DatasetDefinition) -> Result<DatasetOutcome> {
-        let outcome = self.try_fetch(position, definition);
+        // A panic would take the outcomes of all the others with it.
+        let fetch = AssertUnwindSafe(|| self.try_fetch(position, definition));
+        let outcome = catch_unwind(fetch).unwrap_or_else(|_| {
+            Err(Error::fetch(&definition.path, FetchErrorKind::Invalid, "a panic while it was fetched"))
+        });
         let outcome = match outcome {
             Err(Error::Stopped) => return Err(Error::Stopped),
             Err(error) => {
@@ -91,7 +97,7 @@ impl Fetcher<'_> {
         }
         let disk_full = self.disk_full.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(reason) = disk_full {
-            let samples = writer.count();
+            let samples = writer.samples();
             return Ok(self.outcome(position, definition, partial_or_failed(samples), samples, reason));
         }
         self.board.begin(position, writer.count());
@@ -109,6 +115,8 @@ impl Fetcher<'_> {
     ) -> Result<DatasetOutcome> {
         let failed_before =
             before.iter().flat_map(|state| state.failures.iter().cloned()).collect::<HashMap<_, _>>();
+        let earlier = before.as_ref().and_then(|state| state.identity.as_ref());
+        let has_started_over = earlier.is_some_and(|identity| identity.revision == STARTED_OVER);
         let meter: Arc<dyn Meter> =
             Arc::new(DatasetMeter { board: self.board.clone(), budget: self.budget.clone(), position });
         let listed = self.list(definition, before.as_ref(), &mut writer);
@@ -139,6 +147,7 @@ impl Fetcher<'_> {
             sources: job::sources(&writer),
             writer,
             failed_before,
+            has_started_over,
             failures: Vec::new(),
             skipped: BTreeMap::new(),
         };
@@ -157,7 +166,7 @@ impl Fetcher<'_> {
         writer: &mut DatasetWriter,
     ) -> Result<(Box<dyn Hub>, String, Listing)> {
         let _permit = self.permits.acquire(self.stop)?;
-        let hub = hub::connect(definition.source, &self.client)?;
+        let hub = (self.connect)(definition.source, &self.client)?;
         if let Some(FetchState { identity: Some(identity), .. }) = before
             && writer.count() > 0
         {
@@ -187,7 +196,7 @@ impl Fetcher<'_> {
         failures: Vec<(String, String)>,
         skipped: BTreeMap<SkipReason, u64>,
     ) -> Result<DatasetOutcome> {
-        let samples = writer.count();
+        let samples = writer.samples();
         let refused = writer.state().map_or(0, |state| state.refused.len());
         let stopped = matches!(end, Err(Error::Stopped));
         if let Err(error) = &end {
@@ -205,7 +214,11 @@ impl Fetcher<'_> {
             wanted: quota.samples,
             is_final,
             skipped: skipped.into_iter().map(|(kind, count)| (kind.name().to_owned(), count)).collect(),
-            failures,
+            failures: match end {
+                Ok(_) => failures,
+                // What this run did not come to is as it was.
+                Err(_) => with_earlier(failures, writer.state()),
+            },
         };
         if end.is_ok() {
             let parts = self.parts_folder(definition);
@@ -289,6 +302,14 @@ pub(super) fn is_same_selection(state: &FetchState, definition: &DatasetDefiniti
 pub(super) fn is_complete(state: &FetchState, samples: usize, quota: Quota) -> bool {
     let has_run_out = state.wanted.is_some_and(|wanted| samples < wanted);
     state.status == FetchStatus::Ok && samples == state.samples && (has_run_out || samples >= quota.samples)
+}
+
+/// Failures of a run that has not come to its end, and those before it that it had nothing to say about.
+fn with_earlier(mut failures: Vec<(String, String)>, state: Option<&FetchState>) -> Vec<(String, String)> {
+    let told: HashSet<String> = failures.iter().map(|(path, _)| path.clone()).collect();
+    let earlier = state.into_iter().flat_map(|state| &state.failures);
+    failures.extend(earlier.filter(|(path, _)| !told.contains(path)).cloned());
+    failures
 }
 
 fn partial_or_failed(samples: usize) -> OutcomeStatus {

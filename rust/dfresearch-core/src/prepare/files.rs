@@ -81,8 +81,9 @@ pub(super) fn fetch(job: &mut Job<'_>, media: &[impl SourceMedium]) -> Result<En
         if touched[position] {
             continue;
         }
-        // An earlier run has gone past it.
+        // An earlier run has gone past it. What a kill has taken of its memory is asked for again.
         if last_touched.is_some_and(|last| position < last)
+            && job.failed_before.contains_key(path)
             && !job.writer.has_gap(path)
             && !job.source.fetcher.options.retry
         {
@@ -127,10 +128,12 @@ fn take_in_order<M: SourceMedium>(job: &mut Job<'_>, window: &Window, open: &[&M
         let origin = SampleOrigin { source_file: medium.path().to_owned(), origin: Origin::default() };
         let accepted = match window.take(position) {
             Ok(Ok(staged)) => {
+                job.has_come(medium.path())?;
                 job.accept(staged, origin, None)?;
                 true
             }
             Ok(Err(refusal)) => {
+                job.has_come(medium.path())?;
                 job.writer.refuse(origin, refusal.reason)?;
                 false
             }

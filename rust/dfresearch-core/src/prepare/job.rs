@@ -11,6 +11,9 @@ use crate::prepare::source::RemoteSource;
 use crate::prepare::{archives, files};
 use crate::store::{DatasetWriter, SampleOrigin, StagedSample};
 
+/// Stands for the revision of a dataset that has to be fetched anew.
+pub(super) const STARTED_OVER: &str = "";
+
 /// A dataset whose source files are being read.
 pub(super) struct Job<'a> {
     pub source: RemoteSource<'a>,
@@ -19,6 +22,8 @@ pub(super) struct Job<'a> {
     pub writer: DatasetWriter,
     /// Source files that failed in the run before this one, with the reason.
     pub failed_before: HashMap<String, String>,
+    /// Whether the run before has removed every sample, because a source file was wrong that it had taken some out of.
+    pub has_started_over: bool,
     /// Source files that gave something in an earlier run: a sample, or a medium that was refused.
     pub sources: HashSet<String>,
     /// Source files that failed and were passed over, with the reason.
@@ -84,13 +89,32 @@ impl Job<'_> {
             Error::Fetch { kind: FetchErrorKind::Unavailable, .. } => self.failed_before.contains_key(path),
             _ => false,
         };
-        self.failures.push((path.to_owned(), error.to_string()));
-        if passes { Ok(()) } else { Err(error) }
+        // What stops the run, or forbids it, says nothing of this file.
+        if passes || matches!(error, Error::Fetch { kind: FetchErrorKind::Unavailable, .. }) {
+            self.failures.push((path.to_owned(), error.to_string()));
+        }
+        if !passes {
+            return Err(error);
+        }
+        self.writer.note_failure(path, &error.to_string())
+    }
+
+    /// A source file has been read: an outage after this is the first one.
+    pub fn has_come(&mut self, path: &str) -> Result<()> {
+        if self.failed_before.remove(path).is_none() {
+            return Ok(());
+        }
+        self.writer.forget_failure(path)
     }
 
     /// Whether a source file has given something in an earlier run.
     pub fn has_touched(&self, path: &str) -> bool {
         self.sources.contains(path)
+    }
+
+    /// Whether a source file may be the one that everything was removed for.
+    pub fn is_suspect(&self, path: &str) -> bool {
+        self.has_started_over && self.failed_before.contains_key(path)
     }
 
     /// How many more samples an archive may give that has given `taken`.
@@ -118,10 +142,13 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Removes every sample of the dataset: the next run fetches it anew.
-    pub fn start_over(&mut self) -> Result<()> {
+    /// Removes every sample of the dataset: the next run fetches it anew, and looks at the whole of this source file
+    /// before it takes anything out of it. Returns what ends this run.
+    pub fn start_over(&mut self, path: &str, error: Error) -> Result<Error> {
         let RemoteSource { definition, fetcher, .. } = self.source;
-        self.writer.begin(&identity(definition, "", fetcher.options.seed))
+        self.writer.begin(&identity(definition, STARTED_OVER, fetcher.options.seed))?;
+        let reason = format!("{error}; every sample is fetched anew by the next run");
+        Ok(Error::fetch(path, FetchErrorKind::Unavailable, reason))
     }
 }
 

@@ -23,6 +23,8 @@ mod permits;
 mod plan;
 mod progress;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,9 +32,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::catalog::DatasetDefinition;
+use crate::catalog::{DatasetDefinition, Source};
 use crate::error::{Error, Result};
 use crate::http::{HttpClient, HttpSettings};
+use crate::hub::{self, Hub};
 use crate::prepare::dataset::Fetcher;
 use crate::prepare::disk::DiskBudget;
 use crate::prepare::permits::Permits;
@@ -48,6 +51,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Between two looks at whether it is done.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// How the hub of a source is reached.
+type Connect<'a> = &'a (dyn Fn(Source, &HttpClient) -> Result<Box<dyn Hub>> + Sync);
 
 /// What is fetched, and with how much of the machine.
 #[derive(Debug, Clone)]
@@ -142,12 +148,23 @@ pub fn prepare(
     stop: &StopFlag,
     tick: &mut dyn FnMut(&PrepareProgress) -> Result<()>,
 ) -> Result<Vec<DatasetOutcome>> {
+    prepare_from(&hub::connect, definitions, options, stop, tick)
+}
+
+fn prepare_from(
+    connect: Connect<'_>,
+    definitions: &[DatasetDefinition],
+    options: &PrepareOptions,
+    stop: &StopFlag,
+    tick: &mut dyn FnMut(&PrepareProgress) -> Result<()>,
+) -> Result<Vec<DatasetOutcome>> {
     options.check()?;
     std::fs::create_dir_all(&options.cache_dir).map_err(|error| Error::io(&options.cache_dir, error))?;
     describe_datasets(&options.cache_dir, definitions)?;
     let board = Arc::new(Board::new(definitions, options.max_samples));
     let fetcher = Fetcher {
         options,
+        connect,
         client: HttpClient::new(options.http.clone(), stop.clone()),
         permits: Permits::new(options.workers),
         budget: Arc::new(DiskBudget::new(&options.cache_dir, options.max_disk_bytes)?),

@@ -21,8 +21,9 @@ pub(super) const STEPS: [fn(&mut DatasetWriter) -> Result<()>; 6] = [
     DatasetWriter::flush_media,
     DatasetWriter::place_media,
     DatasetWriter::flush_folder,
-    DatasetWriter::write_manifest,
+    // Before the lines: what was refused or failed ahead of a sample is never forgotten while the sample is known.
     DatasetWriter::write_state,
+    DatasetWriter::write_manifest,
     DatasetWriter::write_index,
 ];
 

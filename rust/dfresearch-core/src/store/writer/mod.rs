@@ -2,7 +2,7 @@
 //! committed, leaves nothing that was not, and the next run goes on.
 //!
 //! ```text
-//!  stage ──► .staging/17 ──► fdatasync ──► rename 000042.jpg ──► manifest line, fdatasync ──► .fetch.json ──► index row
+//!  stage ──► .staging/17 ──► fdatasync ──► rename 000042.jpg ──► .fetch.json ──► manifest line, fdatasync ──► index row
 //!  (any thread)              └───────────────────────────── commit, for many samples at once ──────────────────────────┘
 //! ```
 //!
@@ -83,6 +83,8 @@ struct Session {
     manifest_length: u64,
     /// Whether more may follow them, from a commit that failed.
     is_manifest_ahead: bool,
+    /// Media that were refused: the state's, to be found at once.
+    refused: HashSet<SampleOrigin>,
     /// Whether the state has something that the file does not say.
     is_state_new: bool,
 }
@@ -183,6 +185,12 @@ impl DatasetWriter {
         self.session.as_ref().map_or(0, |session| session.known.len())
     }
 
+    /// How many samples there are: before [`DatasetWriter::begin`], as many as the fetch before has left.
+    pub fn samples(&self) -> usize {
+        let before = self.state.as_ref().map_or(0, |state| state.samples);
+        self.session.as_ref().map_or(before, |session| session.known.len())
+    }
+
     /// Where the samples of one source file lay in it, those on their way into the folder included.
     pub fn origins(&self, source_file: &str) -> HashSet<Origin> {
         let known = self.session.iter().flat_map(|session| &session.known);
@@ -201,7 +209,7 @@ impl DatasetWriter {
 
     /// Whether a medium was refused, now or in a run before of the same fetch.
     pub fn is_refused(&self, origin: &SampleOrigin) -> bool {
-        self.state.as_ref().is_some_and(|state| state.refused.iter().any(|refused| refused.origin == *origin))
+        self.session.as_ref().is_some_and(|session| session.refused.contains(origin))
     }
 
     /// What takes media in; to be used between [`DatasetWriter::begin`] and [`DatasetWriter::finish`].
@@ -254,10 +262,37 @@ impl DatasetWriter {
     pub fn refuse(&mut self, origin: SampleOrigin, reason: String) -> Result<()> {
         let session = self.session.as_mut().ok_or_else(not_begun)?;
         let state = self.state.as_mut().ok_or_else(not_begun)?;
-        if !state.refused.iter().any(|refused| refused.origin == origin) {
+        if session.refused.insert(origin.clone()) {
             state.refused.push(RefusedMedium { origin, reason });
             session.is_state_new = true;
         }
+        Ok(())
+    }
+
+    /// Remembers that a source file failed and is passed over, and why: with the next commit at the latest, and before any
+    /// sample that is accepted after it.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] before [`DatasetWriter::begin`].
+    pub fn note_failure(&mut self, source_file: &str, reason: &str) -> Result<()> {
+        self.forget_failure(source_file)?;
+        let session = self.session.as_mut().ok_or_else(not_begun)?;
+        let state = self.state.as_mut().ok_or_else(not_begun)?;
+        state.failures.push((source_file.to_owned(), reason.to_owned()));
+        session.is_state_new = true;
+        Ok(())
+    }
+
+    /// A source file that failed once has come.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] before [`DatasetWriter::begin`].
+    pub fn forget_failure(&mut self, source_file: &str) -> Result<()> {
+        let session = self.session.as_mut().ok_or_else(not_begun)?;
+        let state = self.state.as_mut().ok_or_else(not_begun)?;
+        let before = state.failures.len();
+        state.failures.retain(|(failed, _)| failed != source_file);
+        session.is_state_new |= state.failures.len() < before;
         Ok(())
     }
 

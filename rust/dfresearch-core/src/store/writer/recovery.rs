@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::modality::Modality;
 use crate::optional_file::read_optional_file;
 use crate::store::durable::{replace_file, sync_folder};
-use crate::store::fetch_state::FetchIdentity;
+use crate::store::fetch_state::{FetchIdentity, SampleOrigin};
 use crate::store::files::media_extensions;
 use crate::store::manifest::{FetchedLine, MANIFEST_FILE};
 use crate::store::scan::scan_dataset;
@@ -88,6 +88,7 @@ impl DatasetWriter {
             numbered: lines.len(),
             manifest_length,
             is_manifest_ahead: false,
+            refused: self.refused(),
             is_state_new: false,
             lines: Vec::new(),
         };
@@ -101,6 +102,11 @@ impl DatasetWriter {
         }
         session.lines = lines;
         Ok(session)
+    }
+
+    fn refused(&self) -> HashSet<SampleOrigin> {
+        let refused = self.state.iter().flat_map(|state| &state.refused);
+        refused.map(|refused| refused.origin.clone()).collect()
     }
 
     /// Removes everything that was fetched: first the manifest's lines, so that files without them are what a kill

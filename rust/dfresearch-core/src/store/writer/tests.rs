@@ -232,7 +232,7 @@ fn kill_between_steps(modality: Modality) {
         drop(writer);
         let resumed = cache.begin("r1");
         let committed = resumed.committed().len();
-        assert_eq!(committed, if steps < 4 { 3 } else { 5 }, "after {steps} steps");
+        assert_eq!(committed, if steps < 5 { 3 } else { 5 }, "after {steps} steps");
         assert!(!cache.file(STAGING_FOLDER).exists());
         drop(resumed);
         cache.run("r1", 9);
@@ -380,7 +380,7 @@ fn a_commit_that_fails_may_be_made_again_and_leaves_no_line_twice() {
     assert_eq!(cache.manifest(), whole);
     offer(&mut writer, 3);
     // What a full disk leaves of a line, and a state that cannot be written.
-    writer.write_first_steps(4);
+    writer.write_first_steps(5);
     fs::write(cache.file(MANIFEST_FILE), cache.manifest() + "{\"file\":\"0000").unwrap();
     (4..10).for_each(|number| offer(&mut writer, number));
     writer.finish(outcome(FetchStatus::Ok, 10)).unwrap();
