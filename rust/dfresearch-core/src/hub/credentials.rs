@@ -35,7 +35,15 @@ pub(super) fn hugging_face_token(environment: Environment<'_>) -> Result<Option<
     if let Some(token) = token(environment, "HF_TOKEN")? {
         return Ok(Some(token));
     }
-    let folder = |name: &str| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name: &str| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // A file of settings has no shell that would do it.
+    let folder = |name: &str| {
+        let path = set(name)?;
+        match (path.strip_prefix("~"), set("HOME")) {
+            (Ok(rest), Some(home)) => Some(home.join(rest)),
+            _ => Some(path),
+        }
+    };
     let file = folder("HF_TOKEN_PATH")
         .or_else(|| Some(folder("HF_HOME")?.join("token")))
         .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("huggingface/token")))

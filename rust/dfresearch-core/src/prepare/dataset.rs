@@ -119,7 +119,7 @@ impl Fetcher<'_> {
         let has_started_over = earlier.is_some_and(|identity| identity.revision == STARTED_OVER);
         let meter: Arc<dyn Meter> =
             Arc::new(DatasetMeter { board: self.board.clone(), budget: self.budget.clone(), position });
-        let listed = self.list(definition, before.as_ref(), &mut writer);
+        let listed = self.list(definition, before.as_ref(), &mut writer, &meter);
         let (hub, revision, listing) = match listed {
             Ok(listed) => listed,
             Err(error) => {
@@ -164,6 +164,7 @@ impl Fetcher<'_> {
         definition: &DatasetDefinition,
         before: Option<&FetchState>,
         writer: &mut DatasetWriter,
+        meter: &Arc<dyn Meter>,
     ) -> Result<(Box<dyn Hub>, String, Listing)> {
         let _permit = self.permits.acquire(self.stop)?;
         let hub = (self.connect)(definition.source, &self.client)?;
@@ -180,6 +181,13 @@ impl Fetcher<'_> {
         }
         let revision = hub.resolve(&definition.path, None)?;
         let listing = list_files(&*hub, definition, &revision, self.options.seed)?;
+        if writer.samples() > 0
+            && let Some(first) = listing.first()
+        {
+            // What is there makes way for other samples: not before those can be had.
+            let source = RemoteSource { fetcher: self, definition, hub: &*hub, revision: &revision, meter };
+            source.open(first)?.prefetch(std::slice::from_ref(&(0..1)))?;
+        }
         writer.begin(&identity(definition, &revision, self.options.seed))?;
         Ok((hub, revision, listing))
     }

@@ -376,6 +376,18 @@ pub(super) enum Listing {
     Weeks(Vec<Week>),
 }
 
+impl Listing {
+    /// The file that is read first.
+    pub fn first(&self) -> Option<&RemoteEntry> {
+        match self {
+            Self::Files(SourceFiles::Media(media)) => media.first(),
+            Self::Files(SourceFiles::Frames(folders)) => folders.first()?.frames.first(),
+            Self::Files(SourceFiles::Archives(archives)) => archives.first().map(|archive| &archive.entry),
+            Self::Weeks(weeks) => weeks.first()?.metadata.first(),
+        }
+    }
+}
+
 /// What a repository holds of a dataset at a revision.
 pub(super) fn list_files(
     hub: &dyn Hub,

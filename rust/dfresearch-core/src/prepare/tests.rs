@@ -391,5 +391,14 @@ fn samples_of_an_earlier_definition_stay_until_there_are_new_ones() {
         assert_eq!(place.media("cache"), before);
     }
     *place.unreachable.lock().unwrap() = None;
+    // What is listed and cannot be had, for the source's reasons or for want of room, removes nothing either.
+    place.fail(&[(0, 503), (1, 503), (2, 503)]);
+    let full = PrepareOptions { max_disk_bytes: Some(1), ..place.options("cache") };
+    for options in [place.options("cache"), full] {
+        let outcome = place.run(&options).unwrap();
+        assert_eq!((outcome.status, outcome.samples), (OutcomeStatus::Partial, before.len() - 1));
+        assert_eq!(place.media("cache"), before);
+        place.fail(&[]);
+    }
     assert_eq!(place.run(&place.options("cache")).unwrap().samples, 30);
 }

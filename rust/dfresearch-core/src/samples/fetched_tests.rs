@@ -147,7 +147,7 @@ fn files_of_a_fetch_that_are_gone_are_counted_and_the_dataset_is_partial() {
     fs::remove_file(cache.file("000003.bmp")).unwrap();
     let dataset = cache.only();
     assert_eq!((dataset.status, dataset.samples, dataset.gone), (DatasetStatus::Partial, 3, 2));
-    assert_eq!(dataset.reason, "3 of 5: 2 files are gone; --retry fetches them");
+    assert_eq!(dataset.reason, "3 of 5: 2 files are gone; the next prepare.py fetches them");
     assert_eq!(cache.survey(false).unknown_manifest_files, []);
     for entry in fs::read_dir(cache.file("")).unwrap().map(|entry| entry.unwrap().path()) {
         if entry.file_name().unwrap() != crate::store::FETCH_STATE_FILE {
@@ -156,7 +156,7 @@ fn files_of_a_fetch_that_are_gone_are_counted_and_the_dataset_is_partial() {
     }
     let dataset = cache.only();
     assert_eq!((dataset.status, dataset.samples), (DatasetStatus::Missing, 0));
-    assert_eq!(dataset.reason, "0 of 5: 5 files are gone; --retry fetches them");
+    assert_eq!(dataset.reason, "0 of 5: 5 files are gone; the next prepare.py fetches them");
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(super) fn set_status(dataset: &mut DatasetReport, fetch: Option<&FetchSummar
     if dataset.gone > 0 {
         let fetched = fetch.map_or(0, |fetch| fetch.fetched).max(dataset.gone);
         let (left, gone) = (fetched - dataset.gone, dataset.gone);
-        reasons.push(format!("{left} of {fetched}: {gone} files are gone; --retry fetches them"));
+        reasons.push(format!("{left} of {fetched}: {gone} files are gone; the next prepare.py fetches them"));
     }
     if dataset.quarantined > 0 {
         reasons.push(format!("{} quarantined", dataset.quarantined));
