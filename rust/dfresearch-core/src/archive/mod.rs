@@ -215,6 +215,28 @@ pub enum SkipReason {
 }
 
 impl SkipReason {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Symlink,
+        Self::HardLink,
+        Self::SpecialFile,
+        Self::PathOutside,
+        Self::Hidden,
+        Self::Encrypted,
+        Self::UnsupportedCompression,
+        Self::NotMedium,
+        Self::DuplicateName,
+        Self::EmptyCell,
+        Self::Corrupt,
+        Self::OverEntryLimit,
+        Self::OverArchiveLimit,
+    ];
+
+    /// The reason of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+
     /// In words, for people and for the record of a fetch.
     pub fn name(self) -> &'static str {
         match self {

@@ -93,9 +93,8 @@ fn fetch_archive(job: &mut Job<'_>, archive: &ArchiveFile) -> Result<()> {
         return Err(error);
     }
     drop(permit);
-    for (kind, count) in skipped.0 {
-        *job.skipped.entry(kind).or_insert(0) += count;
-    }
+    let skipped = skipped.0.into_iter().map(|(kind, count)| (kind.name().to_owned(), count)).collect();
+    job.writer.note_skipped(path, skipped)?;
     source.discard(remote)
 }
 

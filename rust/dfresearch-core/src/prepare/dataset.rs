@@ -12,6 +12,7 @@ use crate::fetch::Meter;
 use crate::http::HttpClient;
 use crate::hub::Hub;
 use crate::prepare::disk::{DiskBudget, is_disk_full};
+use crate::prepare::gasstation;
 use crate::prepare::job::{self, End, Job, STARTED_OVER};
 use crate::prepare::permits::Permits;
 use crate::prepare::plan::{Listing, Quota, list_files};
@@ -82,13 +83,10 @@ impl Fetcher<'_> {
             writer.begin(identity)?;
             let samples = writer.count();
             if is_complete(state, samples, quota) {
-                return Ok(self.outcome(
-                    position,
-                    definition,
-                    OutcomeStatus::Ok,
-                    samples,
-                    state.reason.clone(),
-                ));
+                let notes = [Some(state.reason.clone()), gasstation::age_note(definition, state)];
+                let notes: Vec<String> =
+                    notes.into_iter().flatten().filter(|note| !note.is_empty()).collect();
+                return Ok(self.outcome(position, definition, OutcomeStatus::Ok, samples, notes.join("; ")));
             }
             if state.is_final && samples == state.samples && !self.options.retry {
                 let reason = format!("{} (--retry tries again)", state.reason);
@@ -123,15 +121,7 @@ impl Fetcher<'_> {
         let (hub, revision, listing) = match listed {
             Ok(listed) => listed,
             Err(error) => {
-                return self.close(
-                    position,
-                    definition,
-                    quota,
-                    writer,
-                    Err(error),
-                    Vec::new(),
-                    BTreeMap::new(),
-                );
+                return self.close(position, definition, quota, writer, Err(error), Vec::new());
             }
         };
         let mut job = Job {
@@ -149,13 +139,12 @@ impl Fetcher<'_> {
             failed_before,
             has_started_over,
             failures: Vec::new(),
-            skipped: BTreeMap::new(),
         };
         self.board.set_state(position, DatasetState::Fetching);
         self.board.begin(position, job.writer.count());
         let end = job.read(listing);
-        let Job { writer, failures, skipped, .. } = job;
-        self.close(position, definition, quota, writer, end, failures, skipped)
+        let Job { writer, failures, .. } = job;
+        self.close(position, definition, quota, writer, end, failures)
     }
 
     /// Pins a revision and lists what there is. What was begun goes on at its revision, as long as the source has it.
@@ -193,7 +182,6 @@ impl Fetcher<'_> {
     }
 
     /// Commits what there is and writes down how it ended.
-    #[allow(clippy::too_many_arguments)] // The parts of a job that has ended.
     fn close(
         &self,
         position: usize,
@@ -202,10 +190,10 @@ impl Fetcher<'_> {
         writer: DatasetWriter,
         end: Result<End>,
         failures: Vec<(String, String)>,
-        skipped: BTreeMap<SkipReason, u64>,
     ) -> Result<DatasetOutcome> {
         let samples = writer.samples();
         let refused = writer.state().map_or(0, |state| state.refused.len());
+        let skipped = all_skipped(writer.state());
         let stopped = matches!(end, Err(Error::Stopped));
         if let Err(error) = &end {
             self.note_disk_full(error);
@@ -310,6 +298,17 @@ pub(super) fn is_same_selection(state: &FetchState, definition: &DatasetDefiniti
 pub(super) fn is_complete(state: &FetchState, samples: usize, quota: Quota) -> bool {
     let has_run_out = state.wanted.is_some_and(|wanted| samples < wanted);
     state.status == FetchStatus::Ok && samples == state.samples && (has_run_out || samples >= quota.samples)
+}
+
+/// What all archives held that is no sample, those of earlier runs included.
+fn all_skipped(state: Option<&FetchState>) -> BTreeMap<SkipReason, u64> {
+    let mut all = BTreeMap::new();
+    for (name, count) in state.iter().flat_map(|state| state.skipped_in.values()).flatten() {
+        if let Some(kind) = SkipReason::from_name(name) {
+            *all.entry(kind).or_insert(0) += count;
+        }
+    }
+    all
 }
 
 /// Failures of a run that has not come to its end, and those before it that it had nothing to say about.

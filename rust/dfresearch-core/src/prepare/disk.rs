@@ -1,16 +1,21 @@
 //! Room on the disk: what a person allows, and a reserve that is left free whatever is allowed.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use crate::error::{Error, Result};
+use crate::prepare::source::PARTS_FOLDER;
 
 /// Never filled, or 2 % of a small disk: a full disk breaks more than a download.
 const MAX_RESERVE_BYTES: u64 = 1 << 30;
 const RESERVE_SHARE: u64 = 50;
+
+/// The unit in which file systems tell what a file takes.
+const BLOCK_BYTES: u64 = 512;
 
 /// Written between two looks at the free space.
 const LOOK_EVERY_BYTES: u64 = 32 << 20;
@@ -117,7 +122,7 @@ fn bytes_below(folder: &Path) -> Result<u64> {
             let entry = entry.map_err(|error| Error::io(&folder, error))?;
             match entry.metadata() {
                 Ok(metadata) if metadata.is_dir() => open.push(entry.path()),
-                Ok(metadata) => sum = sum.saturating_add(metadata.len()),
+                Ok(metadata) => sum = sum.saturating_add(bytes_on_disk(&folder, &metadata)),
                 // Another process has just removed it.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(Error::io(entry.path(), error)),
@@ -125,6 +130,13 @@ fn bytes_below(folder: &Path) -> Result<u64> {
         }
     }
     Ok(sum)
+}
+
+/// Of what is still being fetched as much as has come: its file has its full length from the start.
+fn bytes_on_disk(folder: &Path, metadata: &Metadata) -> u64 {
+    let is_part = folder.file_name().is_some_and(|name| name == PARTS_FOLDER);
+    let there = metadata.blocks().saturating_mul(BLOCK_BYTES);
+    if is_part { metadata.len().min(there) } else { metadata.len() }
 }
 
 #[cfg(test)]
@@ -144,6 +156,16 @@ mod tests {
         budget.take(100).unwrap();
         budget.give_back(50);
         budget.take(50).unwrap();
+    }
+
+    #[test]
+    fn of_a_part_the_cap_counts_what_has_come() {
+        let cache = tempfile::tempdir().unwrap();
+        let parts = cache.path().join("datasets/image/a").join(PARTS_FOLDER);
+        fs::create_dir_all(&parts).unwrap();
+        fs::File::create(parts.join("part")).unwrap().set_len(1 << 40).unwrap();
+        let budget = DiskBudget::new(cache.path(), Some(1 << 20)).unwrap();
+        budget.take(1 << 19).unwrap();
     }
 
     #[test]

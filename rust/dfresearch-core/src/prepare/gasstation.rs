@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use jiff::{Span, Zoned};
 
 use crate::archive::{ArchiveFormat, ByteSource, Flow, read_rows};
@@ -14,6 +15,7 @@ use crate::catalog::DatasetDefinition;
 use crate::error::{Error, FetchErrorKind, Result};
 use crate::hub::RemoteEntry;
 use crate::prepare::plan::{ArchiveFile, is_included};
+use crate::store::FetchState;
 
 /// How far back an empty week sends.
 const WEEKS_BACK: i64 = 4;
@@ -30,6 +32,20 @@ pub(super) type Members = BTreeMap<String, HashSet<String>>;
 
 pub(super) fn is_gasstation(definition: &DatasetDefinition) -> bool {
     definition.name.to_ascii_lowercase().contains("gasstation")
+}
+
+/// What is to be said of a fetch that is complete: another week has begun since, whose media are not in it.
+pub(super) fn age_note(definition: &DatasetDefinition, state: &FetchState) -> Option<String> {
+    let fetched = state.finished_at.filter(|_| is_gasstation(definition))?;
+    age_note_at(fetched.to_zoned(TimeZone::system()).date(), Zoned::now().date())
+}
+
+fn age_note_at(fetched: Date, today: Date) -> Option<String> {
+    let weeks = [fetched, today].map(|date| date.iso_week_date().first_of_week().ok());
+    let (Some(fetched), Some(today)) = (weeks[0], weeks[1]) else { return None };
+    let week = week_name(fetched.date());
+    let note = format!("fetched in {week}; remove its folder to have the media of the newest week instead");
+    (fetched < today).then_some(note)
 }
 
 /// What a repository holds of one week.
@@ -79,9 +95,14 @@ fn recent_at(definition: &DatasetDefinition, listing: &[RemoteEntry], today: Dat
 fn recent_weeks(today: Date) -> Vec<String> {
     (0..=WEEKS_BACK)
         .filter_map(|back| today.checked_sub(Span::new().weeks(back)).ok())
-        .map(|date| date.iso_week_date())
-        .map(|date| format!("{}W{:02}", date.year(), date.week()))
+        .map(week_name)
         .collect()
+}
+
+/// As 2025W39.
+fn week_name(date: Date) -> String {
+    let date = date.iso_week_date();
+    format!("{}W{:02}", date.year(), date.week())
 }
 
 /// Adds the members that a metadata file names.
@@ -146,6 +167,14 @@ mod tests {
         assert_eq!(recent_weeks(date(2026, 1, 8)), ["2026W02", "2026W01", "2025W52", "2025W51", "2025W50"]);
         assert_eq!(recent_weeks(date(2021, 1, 3))[0], "2020W53");
         assert_eq!(recent_weeks(date(2024, 12, 30))[0], "2025W01");
+    }
+
+    #[test]
+    fn what_was_fetched_in_an_earlier_week_is_told_of() {
+        assert_eq!(age_note_at(date(2025, 12, 29), date(2026, 1, 4)), None, "both in 2026W01");
+        let note = age_note_at(date(2025, 12, 28), date(2025, 12, 29)).unwrap();
+        assert!(note.starts_with("fetched in 2025W52"), "{note}");
+        assert_eq!(age_note_at(date(2026, 1, 4), date(2025, 12, 28)), None, "a clock that was put back");
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! A dataset whose source files are being read.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use crate::archive::SkipReason;
 use crate::error::{Error, FetchErrorKind, Result};
 use crate::prepare::dataset::identity;
 use crate::prepare::gasstation::{self, Week};
@@ -28,8 +27,6 @@ pub(super) struct Job<'a> {
     pub sources: HashSet<String>,
     /// Source files that failed and were passed over, with the reason.
     pub failures: Vec<(String, String)>,
-    /// What archives held that is no sample, by kind.
-    pub skipped: BTreeMap<SkipReason, u64>,
 }
 
 /// Why reading came to its end.

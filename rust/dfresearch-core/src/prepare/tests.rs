@@ -272,6 +272,29 @@ fn an_archive_that_came_in_the_end_is_no_failure_after_a_kill() {
 }
 
 #[test]
+fn what_archives_held_besides_media_is_counted_whatever_happens() {
+    let mut files: Vec<Vec<u8>> = (0..3).map(|number| archive(number * 1000, COMMITTED)).collect();
+    // An image whose bytes contradict their checksum, before the run is ended and after it.
+    for number in [0, 2] {
+        let at = files[number].windows(2).position(|bytes| bytes == *b"BM").unwrap();
+        files[number][at + 2] ^= 1;
+    }
+    let place = Place::new("zip", files);
+    place.fail_and_kill_at("undisturbed", &[], 1, "killed");
+    let undisturbed = place.run(&place.options("undisturbed")).unwrap();
+    assert!(undisturbed.reason.ends_with("2 skipped: corrupt"), "{}", undisturbed.reason);
+    let few = PrepareOptions { max_samples: 70, ..place.options("raised") };
+    assert_eq!(place.run(&few).unwrap().status, OutcomeStatus::Ok);
+    for cache in ["killed", "raised"] {
+        let outcome = place.run(&place.options(cache)).unwrap();
+        assert_eq!(outcome, DatasetOutcome { bytes: outcome.bytes, ..undisturbed.clone() });
+        assert_eq!(place.state(cache).skipped, place.state("undisturbed").skipped);
+        assert_eq!(place.media(cache), place.media("undisturbed"));
+    }
+    assert_eq!(place.run(&place.options("undisturbed")).unwrap().reason, undisturbed.reason);
+}
+
+#[test]
 fn a_run_without_a_network_forgets_no_failure() {
     let place = three_archives();
     place.fail(&[(0, 404), (2, 503)]);

@@ -151,6 +151,9 @@ pub struct FetchState {
     pub refused: Vec<RefusedMedium>,
     /// What in the archives was no medium to be taken: the reason and how often.
     pub skipped: BTreeMap<String, u64>,
+    /// The same for every archive of which there is something to say.
+    #[serde(default)]
+    pub skipped_in: BTreeMap<String, BTreeMap<String, u64>>,
     /// Files of the repository that could not be fetched, with the reason.
     pub failures: Vec<(String, String)>,
     /// When it ended; none while it has not.
@@ -174,6 +177,7 @@ impl FetchState {
             samples: 0,
             refused: Vec::new(),
             skipped: BTreeMap::new(),
+            skipped_in: BTreeMap::new(),
             failures: Vec::new(),
             finished_at: None,
         }

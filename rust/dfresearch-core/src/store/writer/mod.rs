@@ -15,7 +15,7 @@
 mod commit;
 mod recovery;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -296,6 +296,21 @@ impl DatasetWriter {
         Ok(())
     }
 
+    /// Remembers what an archive held that is no medium to be taken, in place of what was known of it before.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] before [`DatasetWriter::begin`].
+    pub fn note_skipped(&mut self, source_file: &str, skipped: BTreeMap<String, u64>) -> Result<()> {
+        let session = self.session.as_mut().ok_or_else(not_begun)?;
+        let state = self.state.as_mut().ok_or_else(not_begun)?;
+        let before = state.skipped_in.remove(source_file).unwrap_or_default();
+        session.is_state_new |= before != skipped;
+        if !skipped.is_empty() {
+            state.skipped_in.insert(source_file.to_owned(), skipped);
+        }
+        Ok(())
+    }
+
     /// Ends the fetch: commits what is accepted, and says in the folder and in the index how it ended.
     ///
     /// Also ends one that got stuck before [`DatasetWriter::begin`], for example at a gated repository; what is in the
@@ -321,6 +336,7 @@ impl DatasetWriter {
             is_final,
             refused: before.refused,
             skipped,
+            skipped_in: before.skipped_in,
             failures,
             finished_at: Some(now()),
         };

@@ -3,7 +3,6 @@
 mod clips;
 mod random;
 
-use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use super::commit::STEPS;
