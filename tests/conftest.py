@@ -5,6 +5,7 @@ environment variables, which subprocesses inherit.
 """
 
 import os
+import signal
 
 import cv2  # noqa: F401 -- before decord, whose zlib would be the one that OpenCV's PNG decoder finds
 import pytest
@@ -16,6 +17,10 @@ DOTENV_SWITCH = "PYTHON_DOTENV_DISABLED"
 def settings_in_the_environment():
     return [name for name in os.environ if name.startswith("DFRESEARCH_")]
 
+
+# A shell has what it runs in the background ignore Ctrl-C, and so would all that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ[DOTENV_SWITCH] = "1"
 for name in settings_in_the_environment():
