@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::catalog::{DatasetDefinition, Source};
+use crate::catalog::DatasetDefinition;
 use crate::modality::{MediaType, Modality};
 use crate::store::{
     DatasetWriter, FetchIdentity, FetchOutcome, FetchStatus, INDEX_FILE, Opened, SampleOrigin,
@@ -40,27 +40,9 @@ impl Cache {
 
     fn writer(&self) -> Box<DatasetWriter> {
         let definition = DatasetDefinition {
-            name: "cats".to_owned(),
-            path: "owner/cats".to_owned(),
-            modality: Modality::Image,
-            media_type: MediaType::Synthetic,
-            source: Source::HuggingFace,
-            source_format: None,
-            media_per_archive: None,
-            archives_per_dataset: None,
-            include_paths: None,
-            exclude_paths: None,
-            archive_include_paths: None,
-            archive_exclude_paths: None,
-            data_columns: None,
-            filter_column: None,
-            filter_value: None,
             generator_family: Some("diffusion".to_owned()),
-            generator_variant: None,
             content_category: Some("animals".to_owned()),
-            notes: None,
-            file: PathBuf::new(),
-            line: 0,
+            ..DatasetDefinition::new("cats", "owner/cats", Modality::Image, MediaType::Synthetic)
         };
         match DatasetWriter::open(self.0.path(), &definition).unwrap() {
             Opened::Writer(writer) => writer,

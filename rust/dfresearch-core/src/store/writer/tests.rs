@@ -8,7 +8,6 @@ use std::io::{self, Read};
 use super::commit::STEPS;
 use super::*;
 use crate::archive::Origin;
-use crate::catalog::Source;
 use crate::modality::MediaType;
 use crate::store::fetch_state::{FETCH_STATE_FILE, FetchStatus};
 use crate::store::index::FileRecord;
@@ -44,27 +43,8 @@ fn identity(revision: &str) -> FetchIdentity {
 
 fn definition(modality: Modality) -> DatasetDefinition {
     DatasetDefinition {
-        name: "cats".to_owned(),
-        path: "owner/cats".to_owned(),
-        modality,
-        media_type: MediaType::Synthetic,
-        source: Source::HuggingFace,
-        source_format: None,
-        media_per_archive: None,
-        archives_per_dataset: None,
-        include_paths: None,
-        exclude_paths: None,
-        archive_include_paths: None,
-        archive_exclude_paths: None,
-        data_columns: None,
-        filter_column: None,
-        filter_value: None,
         generator_family: Some("diffusion".to_owned()),
-        generator_variant: None,
-        content_category: None,
-        notes: None,
-        file: PathBuf::new(),
-        line: 0,
+        ..DatasetDefinition::new("cats", "owner/cats", modality, MediaType::Synthetic)
     }
 }
 
