@@ -277,6 +277,16 @@ impl SampleCache {
         }
     }
 
+    /// Whether there is a record of this content, as far as is known without reading it.
+    pub fn contains(&self, content: &ContentHash) -> bool {
+        self.lookup.find(content).is_some_and(|(_, state)| state != State::Damaged)
+    }
+
+    /// Whether further records are kept: there is room, and nothing has failed.
+    pub fn is_admitting(&self) -> bool {
+        !self.is_forked() && !self.admission().is_closed
+    }
+
     /// Asks the operating system to read a record ahead of its use, if it is there.
     pub fn will_need(&self, content: &ContentHash) {
         let Some((place, state)) = self.lookup.find(content) else { return };
