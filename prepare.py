@@ -39,6 +39,7 @@ from torch import Tensor, nn
 
 import dfresearch_rs
 from dfresearch import command_line, data, download, media_check, samples
+from dfresearch.device_batches import device_batches
 from dfresearch.training import TrainingError, run_to_exit_code
 
 TIME_BUDGET = 600
@@ -109,11 +110,11 @@ def evaluate_model(
     model.to(device).eval()
     try:
         with torch.inference_mode():
-            for inputs, batch_labels in dataloader:
-                output = model(inputs.to(device, non_blocking=True))
+            for inputs, batch_labels in device_batches(dataloader, device):
+                output = model(inputs)
                 logits = getattr(output, "logits", output)
                 probabilities.append(_synthetic_probability(logits, len(batch_labels)).cpu())
-                labels.append(batch_labels)
+                labels.append(batch_labels.cpu())
     finally:
         for module, was_training in training_modes:
             module.training = was_training

@@ -3,15 +3,17 @@
 `CACHE_DIR` and `load_dataset_config` are looked up in this module at every call, so that a script may replace either.
 """
 
+import contextlib
+import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 import dfresearch_rs
-from dfresearch import download, samples, transforms
+from dfresearch import download, processes, samples, transforms
 from dfresearch.samples import LABEL_MAP, SPLIT_SEED, CacheSurvey
 
 __all__ = [
@@ -160,6 +162,8 @@ def make_dataloader(
     frame_rate: float | None = None,
     augment_table: Mapping[int, Sequence[object]] | None = None,
     seed: int = 42,
+    rank: int | None = None,
+    world_size: int | None = None,
 ) -> "BatchLoader":
     """Build the loader of one split of the cached datasets.
 
@@ -167,16 +171,21 @@ def make_dataloader(
     split keeps its order and its content. Of a recording longer than six seconds, `train` takes a random window that is
     another one in every epoch, every other split the middle.
 
+    Of processes that train one model together, each goes through another share of `train`. All shares are equally long,
+    and together they are the epoch of a single process but for the last `len % world_size` samples of its order. Every
+    other split is whole in every process, so that its score is that of all samples, unless the share is given.
+
     Args:
         modality: "image", "video" or "audio".
         split: "train", "val", or anything else for all samples.
-        batch_size: samples per batch; no more than there are samples.
+        batch_size: samples per batch of this process; no more than there are in its share.
         target_size: (height, width) of images and frames; without effect for audio.
         num_frames: frames per clip, of which a shorter clip repeats its last; without effect for images and audio.
         augment_level: 0 (none) to 3 (heavy) of `augment_table`, the same for all frames of a clip; without effect
             outside of `train`. None means 1 for images and video, 0 for audio.
         max_per_class: samples of each class, before the split; None means all.
-        num_workers: threads that decode, at least one; None means one per core.
+        num_workers: threads that decode, at most; so many that the training keeps its cores, see
+            `dfresearch.processes.worker_threads`, which None stands for. They change nothing but the speed.
         mode: "competition" (what the competition feeds a model) or "stretch" (the whole picture, antialiased); without
             effect for audio.
         sampling: which frames of a clip: "first" (consecutive ones from the start), "rate" (`frame_rate` a second) or
@@ -186,12 +195,15 @@ def make_dataloader(
         augment_table: level -> operations; None means `dfresearch.transforms.AUGMENTATION_LEVELS`, for audio
             `dfresearch.audio_transforms.AUDIO_AUGMENTATION_LEVELS`.
         seed: of order, windows and augmentation. The split does not depend on it.
+        rank: which share this process goes through, from 0; None means that of `torch.distributed` for `train`.
+        world_size: how many shares there are; None as for `rank`.
 
     Raises:
-        ArgumentError: an argument is none of these.
+        ArgumentError: an argument is none of these, or there are fewer samples than shares.
 
     Warns:
-        UserWarning: there are no samples; the loader's length is 0.
+        UserWarning: there are no samples (the loader's length is 0), or several processes were started together that
+            `torch.distributed` does not connect: each loads all samples.
     """
     if modality not in DEFAULT_AUGMENT_LEVELS:
         raise dfresearch_rs.ArgumentError(f"modality: {modality!r} is none of {', '.join(DEFAULT_AUGMENT_LEVELS)}")
@@ -203,6 +215,8 @@ def make_dataloader(
     elif modality == "audio":
         options = {"crop": "random" if is_training else "center"}
     level = DEFAULT_AUGMENT_LEVELS[modality] if augment_level is None else augment_level
+    if is_training or rank is not None or world_size is not None:
+        rank, world_size = processes.share_of_epoch(rank, world_size)
     loader = BatchLoader(
         cache_dir,
         lambda: samples.gather_samples(cache_dir, modality, config, split, max_per_class, SPLIT_SEED),
@@ -211,9 +225,11 @@ def make_dataloader(
         modality=modality,
         augment=_augmentation(modality, augment_table, level) if is_training else None,
         shuffle=is_training,
-        num_workers=None if num_workers is None else max(1, num_workers),
+        num_workers=processes.worker_threads(num_workers),
         prefetch=PREFETCHED_BATCHES,
         seed=seed,
+        rank=rank or 0,
+        world_size=world_size or 1,
         **options,
     )
     if len(loader.dataset) == 0:
@@ -255,6 +271,11 @@ class BatchLoader:
 
     A sample that cannot be decoded is left out of its batch and named in `quarantined`. When the epoch ends, the index
     of the cache learns of it, and later epochs do not list it.
+
+    Where processes share an epoch, none of them knows what failed in another's share. They keep their listing, since
+    their shares would not be disjoint otherwise, and what fails is left out of its batch again. A batch of which every
+    sample fails is skipped, after which a process has one less than `len` says:
+    `torch.nn.parallel.DistributedDataParallel.join` is made for that.
     """
 
     def __init__(
@@ -265,6 +286,8 @@ class BatchLoader:
         batch_size: int,
         drop_last: bool,
         seed: int,
+        rank: int = 0,
+        world_size: int = 1,
         **options: Any,
     ) -> None:
         """Load what `gather` lists, now and after a quarantine; `options` are `dfresearch_rs.Loader`'s."""
@@ -275,6 +298,7 @@ class BatchLoader:
         self._batch_size = batch_size
         self._drop_last = drop_last
         self._seed = seed
+        self._rank, self._world_size = rank, world_size
         self._options = options
         self._epoch = 0
         self._is_mid_epoch = False
@@ -282,6 +306,8 @@ class BatchLoader:
         self._listing_is_stale = False
         self._quarantined: dict[Path, str] = {}
         self._data_wait_seconds = 0.0
+        self._held_position: dict[str, Any] | None = None
+        self._packed_listing: dict[str, bytes] | None = None
         self._native: dfresearch_rs.Loader | None = None
         self._open(gather())
         self._had_samples = self._native is not None
@@ -295,7 +321,11 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Load the next epoch, or the rest of the epoch that `load_state_dict` names."""
-        if not self._is_resumed and self._listing_is_stale:
+        self.hold_position(None)
+        return self._timed(self._batches())
+
+    def _batches(self) -> Generator[tuple[Tensor, Tensor]]:
+        if not self._is_resumed and self._listing_is_stale and self._world_size == 1:
             self._open(self._gather_again())
         native = self._native
         if native is None:
@@ -306,14 +336,27 @@ class BatchLoader:
             return
         if not self._is_resumed:
             native.set_epoch(self._epoch)
+            self._epoch += 1
         self._is_resumed = False
-        self._epoch += 1
         self._is_mid_epoch = True
         try:
             yield from native
             self._is_mid_epoch = False
         finally:
             self._record_quarantine(native)
+
+    def _timed(self, batches: Generator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Count the time that passes inside of `batches`: what listing and threads take between epochs, too."""
+        with contextlib.closing(batches):
+            while True:
+                begun = time.perf_counter()
+                try:
+                    batch = next(batches, None)
+                finally:
+                    self._data_wait_seconds += time.perf_counter() - begun
+                if batch is None:
+                    return
+                yield batch
 
     @property
     def quarantined(self) -> list[tuple[Path, str]]:
@@ -325,26 +368,40 @@ class BatchLoader:
 
     @property
     def data_wait_seconds(self) -> float:
-        """Seconds that the consumer waited for batches, over all epochs."""
-        return self._data_wait_seconds + (0.0 if self._native is None else self._native.data_wait_seconds)
+        """Seconds that the consumer waited for batches, over all epochs, the start and the end of each included."""
+        return self._data_wait_seconds
 
     def set_epoch(self, epoch: int) -> None:
         """Make `epoch` (from 0) the next one; without it, epochs count up by themselves."""
         self._epoch = epoch
         self._is_mid_epoch = False
         self._is_resumed = False
+        self.hold_position(None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the loader stands, for `load_state_dict` in this or another process.
+        """Return where the loader stands, for `load_state_dict` in this or another process: plain Python objects.
 
-        In the middle of an epoch the samples of that epoch are part of it, since the cache's listing may change before
-        the epoch is resumed.
+        It is after the last batch that was handed out, also where `device_batches` has taken one ahead. In the middle
+        of an epoch the samples of that epoch are part of it, since the cache's listing may change before the epoch is
+        resumed.
         """
+        state = self.position() if self._held_position is None else self._held_position
+        if "loader" not in state:
+            return state
+        if self._packed_listing is None:
+            self._packed_listing = samples.pack_listing(self.dataset, self._cache_dir)
+        return state | {"samples": self._packed_listing}
+
+    def position(self) -> dict[str, Any]:
+        """Return the position after the last batch that was taken, without the samples."""
         state: dict[str, Any] = {"seed": self._seed, "batch_size": self._batch_size, "epoch": self._epoch}
         if self._is_mid_epoch and self._native is not None:
             state["loader"] = self._native.state_dict()
-            state["samples"] = [(self._relative(path), label) for path, label in self.dataset]
         return state
+
+    def hold_position(self, position: dict[str, Any] | None) -> None:
+        """Let `state_dict` tell `position` until the next iteration; None is where the loader stands itself."""
+        self._held_position = position
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken: the next batch is the one that came next there.
@@ -357,10 +414,9 @@ class BatchLoader:
                 raise ValueError(f"{key}: the state was taken with {state[key]}, this loader has {value}")
         self.set_epoch(state["epoch"])
         if "loader" in state:
-            self._open(dfresearch_rs.Samples([(self._cache_dir / path, label) for path, label in state["samples"]]))
+            self._open(samples.unpack_listing(state["samples"], self._cache_dir))
             assert self._native is not None
             self._native.load_state_dict(state["loader"])
-            self._epoch -= 1
             self._is_resumed = self._is_mid_epoch = True
             self._listing_is_stale = True
 
@@ -379,17 +435,23 @@ class BatchLoader:
         """Load `listing` from now on."""
         if self._native is not None:
             self._quarantined = dict(self.quarantined)
-            self._data_wait_seconds = self.data_wait_seconds
             self._native.close()
         self.dataset = listing
         self._listing_is_stale = False
-        count = len(listing)
+        self._packed_listing = None
+        count = len(listing) // self._world_size
+        if listing and not count:
+            raise dfresearch_rs.ArgumentError(
+                f"world_size: {self._world_size} processes cannot share {len(listing)} samples"
+            )
         self._native = (
             dfresearch_rs.Loader(
                 listing,
                 batch_size=min(self._batch_size, count),
                 drop_last=self._drop_last and count > self._batch_size,
                 seed=self._seed,
+                rank=self._rank,
+                world_size=self._world_size,
                 **self._options,
             )
             if count
@@ -407,6 +469,3 @@ class BatchLoader:
             dfresearch_rs.quarantine(self._cache_dir, [entry for entry in found if entry[0] in undecodable])
             self._quarantined.update(found)
             self._listing_is_stale = True
-
-    def _relative(self, path: Path) -> str:
-        return str(path.relative_to(self._cache_dir) if path.is_relative_to(self._cache_dir) else path)
