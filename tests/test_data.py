@@ -258,6 +258,46 @@ def test_the_wait_for_data_is_counted(cache):
     assert loader.data_wait_seconds > 0
 
 
+class Clock:
+    """A clock that a test moves by hand."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+def test_the_wait_is_what_the_loader_takes_and_nothing_else(cache, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(data, "time", clock)
+    truncate(cache / "datasets" / "image" / "photos" / "000007.png")
+    loader = make("all", batch_size=16)
+    gather, quarantine = loader._gather, dfresearch_rs.quarantine
+
+    def slow_gather():
+        clock.now += 20
+        return gather()
+
+    def slow_quarantine(*found):
+        clock.now += 3
+        return quarantine(*found)
+
+    monkeypatch.setattr(loader, "_gather", slow_gather)
+    monkeypatch.setattr(dfresearch_rs, "quarantine", slow_quarantine)
+
+    def epoch():
+        for _batch in loader:
+            clock.now += 1000  # a step
+
+    epoch()
+    assert loader.data_wait_seconds == 3, "the index learns of the bad file when the epoch ends"
+    epoch()
+    assert loader.data_wait_seconds == 23, "the samples are listed anew before the next epoch begins"
+    epoch()
+    assert loader.data_wait_seconds == 23
+
+
 # No data
 
 

@@ -136,6 +136,20 @@ def test_another_process_goes_on_bit_by_bit(resumed_elsewhere, modality, kind):
     assert len(ours[-1][0][1]) > 4
 
 
+@pytest.mark.skipif(
+    "sample_cache" not in str(dfresearch_rs.Loader.__text_signature__), reason="there is no sample cache"
+)
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_a_store_of_preprocessed_samples_changes_no_position(media, tmp_path, modality):
+    """A loader that fills the store is stopped, and those that go on read it, fill another one, or have none."""
+    before = describe(media, modality, "native", 4, [2, 9], sample_cache=str(tmp_path / "first"))
+    for step in range(batches_of(before) + 1):
+        state, expected = stop_after(make_loader(*before), step)
+        for folder in (tmp_path / "first", tmp_path / f"other-{step}", None):
+            after = describe(media, modality, "native", 1, [2, 9], sample_cache=folder and str(folder))
+            assert resume({"loader": after, "state": state}) == expected
+
+
 # Again and again
 
 
@@ -190,6 +204,19 @@ def test_what_has_come_and_gone_since_does_not_change_the_epoch(media):
     assert len(loader.dataset) == len(listing)
     assert sum(len(labels) for _, labels in loader) == len(now)
     assert len(loader.dataset) == len(now)
+
+
+def test_a_state_of_a_later_epoch_has_the_samples_of_that_epoch(media):
+    before = describe(media, "image", "cached", 2, [1, 5])
+    loader = make_loader(*before)
+    first, _ = stop_after(loader, 2)
+    # The two epochs since have found the bad files, and listed anew without them.
+    second, expected = stop_after(loader, 2)
+    assert len(samples.unpack_listing(first["samples"], Path(before[1]))) == NUM_GOOD + 2
+    assert len(samples.unpack_listing(second["samples"], Path(before[1]))) == NUM_GOOD
+    resumed = make_loader(*before)
+    resumed.load_state_dict(second)
+    assert digests(resumed) == expected[0]
 
 
 def test_a_cache_that_was_moved_is_found(media, tmp_path):
