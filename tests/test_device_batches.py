@@ -248,7 +248,7 @@ def test_copies_run_on_a_stream_of_their_own_and_steps_wait_for_them(monkeypatch
         recorder.calls.append(("step", number))
 
     def copy(number):
-        return [("copy", f"inputs {number}", "copies"), ("copy", f"labels {number}", "copies")]
+        return [("copy", f"labels {number}", "copies"), ("copy", f"inputs {number}", "copies")]
 
     def use(number):
         kept = [("keep for the step", f"inputs {number}"), ("keep for the step", f"labels {number}")]

@@ -172,8 +172,9 @@ def make_dataloader(
     another one in every epoch, every other split the middle.
 
     Of processes that train one model together, each goes through another share of `train`. All shares are equally long,
-    and together they are the epoch of a single process but for the last `len % world_size` samples of its order. Every
-    other split is whole in every process, so that its score is that of all samples, unless the share is given.
+    and together they are the epoch of a single process but for the last `len % world_size` samples of its order. For
+    this, all processes have to find the same files in their cache. Every other split is whole in every process, so that
+    its score is that of all samples, unless the share is given.
 
     Args:
         modality: "image", "video" or "audio".

@@ -27,8 +27,9 @@ def device_batches(loader: Iterable[Batch], device: torch.device | str) -> Itera
     """Iterate over `loader` with inputs and labels on `device`: one epoch, the same batches in the same order.
 
     With CUDA, the copy of the next batch runs on a stream of its own beside the step that is being computed, from
-    pinned memory without the processor's help. For this, one batch is taken before its turn. A `BatchLoader`'s
-    `state_dict` does not count it before it is handed out, and an error of the loader is raised in its own turn.
+    pinned memory without the processor's help. For this, one batch is taken before its turn, and the device holds one
+    more. A `BatchLoader`'s `state_dict` does not count it before it is handed out, and an error of the loader is raised
+    in its own turn.
 
     On a CPU the loader's tensors are handed on as they are, and nothing is taken ahead.
     """
@@ -73,7 +74,9 @@ class SideStreamCopy:
         """Begin to copy; of pinned memory this returns at once, and torch keeps it until the copy is done."""
         inputs, labels = batch
         with torch.cuda.stream(self._stream):
-            return inputs.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
+            # The labels are not pinned: behind the inputs, the processor would wait for the copy of those.
+            labels = labels.to(self._device, non_blocking=True)
+            return inputs.to(self._device, non_blocking=True), labels
 
     def finish(self, batch: Batch) -> Batch:
         """Let the current stream wait for the copy, not the processor."""
