@@ -1,7 +1,6 @@
 """What one process has for itself: cores to decode on, and its share of the samples."""
 
 import os
-import socket
 import subprocess
 import sys
 import warnings
@@ -192,33 +191,21 @@ def test_every_process_resumes_its_own_share(cache, step):
 # torch.distributed
 
 
-def run_ranks(cache, folder, world_size, epochs):
-    """Train in `world_size` processes, as `torchrun` starts them, and return what each of them wrote."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def run_ranks(cache, folder, world_size, epochs, batch_size=BATCH_SIZE, lengths="alike"):
+    """Train in `world_size` processes of `torchrun`, and return what each of them wrote."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world_size}"]
     environment = os.environ | {
         "DFRESEARCH_CACHE": str(cache),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(world_size),
-        "LOCAL_WORLD_SIZE": str(world_size),
-        "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(ROOT / "python"), *sys.path]),
     }
-    command = [sys.executable, str(RANK_SCRIPT), str(folder), str(epochs)]
-    ranks = [
-        subprocess.Popen(
-            command, env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(world_size)
-    ]
-    try:
-        errors = [rank.communicate(timeout=240)[1] for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert [rank.returncode for rank in ranks] == [0] * world_size, "\n".join(errors)
+    done = subprocess.run(
+        [*launcher, str(RANK_SCRIPT), str(folder), str(epochs), str(batch_size), lengths],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
     return [torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in range(world_size)]
 
 
@@ -235,6 +222,15 @@ def test_processes_that_train_one_model_share_its_epochs(cache, tmp_path, world_
         assert torch.equal(rank["weights"], ranks[0]["weights"])
         assert rank["validation"] == whole
     assert {name for rank in ranks for name in rank["quarantined"]} == {bad.name}
+
+
+def test_a_process_with_a_batch_less_keeps_the_others_from_nothing(cache, tmp_path):
+    bad = truncate_one_of_train()
+    ranks = run_ranks(cache, tmp_path, 2, epochs=1, batch_size=1, lengths="unlike")
+    for rank in ranks:
+        assert len(rank["given"][0]) == rank["length"] - (rank["quarantined"] == [bad.name])
+        assert torch.equal(rank["weights"], ranks[0]["weights"])
+    assert sorted(rank["quarantined"] for rank in ranks) == [[], [bad.name]]
 
 
 def test_processes_that_have_not_found_each_other_load_everything_and_say_so(cache, monkeypatch):
