@@ -20,9 +20,11 @@ def worker_threads(requested: int | None) -> int:
     """Return how many threads decode: `requested`, but no more than there are cores beside the training's.
 
     The cores that this process may run on are divided among the processes that `torchrun` has started on this machine.
-    One of its part is left to the training where there are more than two, and where there is no GPU, of two as well:
-    libtorch's threads compute together and wait for each other, so that one thread more than there are cores holds all
-    of them up. None stands for as many as this allows; less than one is one.
+    Of three and more, one is left to the training. Without a GPU that is so of two as well: the training then computes
+    on all cores, with threads that wait for each other in a loop, and a decoder that takes the place of one costs the
+    time of them all. Two decoders instead of one take up to twice the processor time for a step, measured on two cores.
+
+    None stands for as many as this allows; less than one is one.
     """
     cores = len(os.sched_getaffinity(0)) // _positive(os.environ, "LOCAL_WORLD_SIZE", 1)
     keeps_one = cores > 2 or not torch.cuda.is_available()
@@ -62,6 +64,6 @@ def share_of_epoch(rank: int | None, world_size: int | None) -> tuple[int, int]:
 
 
 def _positive(environment: Mapping[str, str], name: str, default: int) -> int:
-    """Read a count that a launcher has set; what is no count is the launcher's own affair."""
+    """Read a count that a launcher has set; anything else is as if it were not there."""
     value = environment.get(name, "")
     return int(value) if value.isdecimal() and int(value) > 0 else default
