@@ -5,6 +5,7 @@ mod eviction;
 mod model;
 mod sharing;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
