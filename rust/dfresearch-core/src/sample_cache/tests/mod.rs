@@ -187,15 +187,15 @@ fn the_default_cap_is_a_quarter_of_the_free_disk_and_what_is_held() {
 
 #[test]
 fn a_record_takes_less_than_a_hundred_bytes_of_memory() {
-    const COUNT: u16 = 50_000;
+    const COUNT: u64 = 50_000;
     let root = Root::new();
     let open = || SampleCache::open_with(root.path(), settings("plain"), NO_CAP, Layout::DEFAULT).unwrap();
-    let memory = |cache: &SampleCache| cache.lookup.memory_bytes() / usize::from(COUNT);
+    let memory = |cache: &SampleCache| cache.lookup.memory_bytes() as u64 / COUNT;
     let cache = open();
-    (0..COUNT).for_each(|number| cache.insert(&content(number.into()), &number.to_le_bytes()));
+    (0..COUNT).for_each(|number| cache.insert(&content(number), &number.to_le_bytes()));
     assert!(memory(&cache) < 100, "{}", memory(&cache));
     drop(cache);
     let again = open();
     assert!(memory(&again) < 100, "{}", memory(&again));
-    assert_eq!(again.report().records, COUNT.into());
+    assert_eq!(again.report().records, COUNT);
 }
