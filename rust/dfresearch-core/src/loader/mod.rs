@@ -25,6 +25,7 @@ pub use audio::{AudioPipeline, AudioPipelineScratch};
 pub use epoch::{Epoch, NextBatch};
 pub use image::ImagePipeline;
 pub use order::{EpochOrder, Shard};
+pub use planes::write_planes;
 pub use video::VideoPipeline;
 
 use crate::error::{DecodeError, Error, Result};
