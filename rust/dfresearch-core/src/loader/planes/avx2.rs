@@ -38,11 +38,14 @@ pub(super) fn split_rows_for(width: usize) -> Option<SplitRows> {
 }
 
 #[target_feature(enable = "avx2")]
+#[inline]
+fn half(bytes: &[u8; HALF]) -> __m128i {
+    // SAFETY: the array is 16 bytes long.
+    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx2")]
 fn split_rows(pixels: &[u8], width: usize, planes: [&mut [u8]; CHANNELS], flip: bool) {
-    let half = |bytes: &[u8; HALF]| {
-        // SAFETY: the array is 16 bytes long.
-        unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
-    };
     let places = if flip { &MIRRORED } else { &STRAIGHT };
     let places =
         places.each_ref().map(|thirds| thirds.each_ref().map(|it| _mm256_broadcastsi128_si256(half(it))));

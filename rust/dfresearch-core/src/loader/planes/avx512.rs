@@ -48,12 +48,15 @@ pub(super) fn split_rows_for(width: usize) -> Option<SplitRows> {
     })
 }
 
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn vector(bytes: &[u8; STEP]) -> __m512i {
+    // SAFETY: the array is 64 bytes long.
+    unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn split_rows(pixels: &[u8], width: usize, planes: [&mut [u8]; CHANNELS], flip: bool) {
-    let vector = |bytes: &[u8; STEP]| {
-        // SAFETY: the array is 64 bytes long.
-        unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
-    };
     let places = if flip { &MIRRORED } else { &STRAIGHT };
     let places = places.each_ref().map(|places| (vector(&places.first), vector(&places.second)));
     for row in (0..pixels.len() / CHANNELS).step_by(width) {

@@ -47,27 +47,32 @@ pub(super) fn interpolate(groups: &[Group], pixels: &[u8], sums: &mut [i16]) -> 
     groups.len() * GROUP
 }
 
+/// The bytes at one tap in each half.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn two_taps(pixels: &[u8], low: u32, high: u32) -> __m256i {
+    let [low, high] = [low, high].map(|start| {
+        let bytes = &pixels[start as usize..][..TAP_BYTES];
+        // SAFETY: the slice is 8 bytes long.
+        unsafe { _mm_loadl_epi64(bytes.as_ptr().cast()) }
+    });
+    _mm256_set_m128i(high, low)
+}
+
 #[target_feature(enable = "avx2")]
 fn interpolate_groups(groups: &[Group], pixels: &[u8], sums: &mut [i16]) {
     let pairs =
         _mm256_broadcastsi128_si256(_mm_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1));
     let without_fourth =
         _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, -1, -1, -1, -1));
-    let two_taps = |low: u32, high: u32| {
-        let tap = |start: u32| {
-            let bytes = &pixels[start as usize..][..TAP_BYTES];
-            // SAFETY: the slice is 8 bytes long.
-            unsafe { _mm_loadl_epi64(bytes.as_ptr().cast()) }
-        };
-        _mm256_set_m128i(tap(high), tap(low))
-    };
     for (number, group) in groups.iter().enumerate() {
         // SAFETY: the weights of two columns are 32 bytes.
         let weights = group.weights.each_ref().map(|it| unsafe { _mm256_loadu_si256(it.as_ptr().cast()) });
         let [first, second, third, fourth] = group.starts;
         let halves =
             [(first, third, weights[0]), (second, fourth, weights[1])].map(|(low, high, weights)| {
-                let sums = _mm256_madd_epi16(_mm256_shuffle_epi8(two_taps(low, high), pairs), weights);
+                let sums =
+                    _mm256_madd_epi16(_mm256_shuffle_epi8(two_taps(pixels, low, high), pairs), weights);
                 _mm256_srai_epi32::<{ DROPPED_BITS as i32 }>(sums)
             });
         let packed = _mm256_shuffle_epi8(_mm256_packs_epi32(halves[0], halves[1]), without_fourth);
