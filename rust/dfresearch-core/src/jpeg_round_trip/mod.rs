@@ -33,7 +33,11 @@ mod to_rgb;
 
 use blocks::{Chrominance, Luminance};
 use from_rgb::FromRgb;
-use lanes::Lanes;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
+pub(crate) use lanes::{Lanes, Task};
 use plan::{Aligned, PIXELS_PER_CHROMA, Plan, STRIP_ROWS, Strips};
 use quantise::Quantiser;
 use to_rgb::{DoubleColumns, ToRgb};
