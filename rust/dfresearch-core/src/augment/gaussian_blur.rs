@@ -302,7 +302,7 @@ mod tests {
                 way(Column { rows: &rows, row_pairs: &row_pairs, weights: &weights, out: &mut out });
                 out
             };
-            let expected = blurred(Column::blur);
+            let expected = blurred(|column| column.blur());
             if let Some(lanes) = Avx2::detect() {
                 let way = |column: Column<'_>| Avx2::detect().unwrap().run(column);
                 assert_eq!(blurred(way), expected, "{lanes:?} {values} {radius}");
