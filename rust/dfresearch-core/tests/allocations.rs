@@ -5,15 +5,13 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::path::Path;
 
-use dfresearch_core::augment::{
-    AugmentScratch, AugmentTable, Operation, apply_plan, horizontal_flip, plan, plan_with_limit,
-};
+use dfresearch_core::augment::{AugmentTable, Operation, horizontal_flip, plan, plan_with_limit};
 use dfresearch_core::decode::JpegCodec;
-use dfresearch_core::loader::write_planes;
+use dfresearch_core::loader::{ImagePipeline, Medium, SamplePipeline};
 use dfresearch_core::preprocess::{
-    AudioCrop, AudioWindow, ImagePreprocess, ImageScratch, PreprocessMode, ResizeScratch, RgbView,
-    resize_image,
+    AudioCrop, AudioWindow, ImagePreprocess, PreprocessMode, ResizeScratch, RgbView, resize_image,
 };
 use dfresearch_core::rng::RandomKey;
 
@@ -110,32 +108,33 @@ fn table() -> AugmentTable {
     AugmentTable::new([(1, operations.to_vec())].into()).unwrap()
 }
 
-/// An epoch over `files`: decode, preprocess, augment, planes.
-struct Epochs {
-    preprocess: ImagePreprocess,
-    table: AugmentTable,
-    image: ImageScratch,
-    augment: AugmentScratch,
-    pixels: Vec<u8>,
+/// What a worker does with one sample after the other: decode, preprocess, augment, planes.
+struct Worker {
+    pipeline: ImagePipeline,
+    scratch: <ImagePipeline as SamplePipeline>::Scratch,
+    record: Vec<u8>,
     slot: Vec<u8>,
 }
 
-impl Epochs {
-    fn new(mode: PreprocessMode) -> Self {
-        let preprocess = ImagePreprocess::new((SIDE, SIDE), mode, true).unwrap();
-        let [pixels, slot] = [0; 2].map(|_| vec![0; preprocess.output_bytes()]);
-        let (image, augment) = (ImageScratch::default(), AugmentScratch::default());
-        Self { preprocess, table: table(), image, augment, pixels, slot }
+impl Worker {
+    fn new() -> Self {
+        let preprocess = ImagePreprocess::new((SIDE, SIDE), PreprocessMode::Competition, true).unwrap();
+        let pipeline = ImagePipeline::new(preprocess, Some((table(), 1))).unwrap();
+        Self {
+            scratch: pipeline.scratch(),
+            record: Vec::new(),
+            slot: vec![0; pipeline.slot_bytes()],
+            pipeline,
+        }
     }
 
-    fn run(&mut self, files: &[Vec<u8>], epoch: u64) {
+    fn epoch(&mut self, files: &[Vec<u8>], epoch: u64) {
+        let Self { pipeline, scratch, record, slot } = self;
+        let path = Path::new("picture");
         for sample in 0..SAMPLES {
-            let key = RandomKey { seed: 7, epoch, sample };
-            let plan = plan(&self.table, 1, key).unwrap();
-            let file = &files[sample as usize % files.len()];
-            self.preprocess.run(file, &mut self.image, &mut self.pixels).unwrap();
-            apply_plan(&plan, 0, &mut self.pixels, SIDE, SIDE, &mut self.augment).unwrap();
-            write_planes(&self.pixels, SIDE, plan.flip, &mut self.slot);
+            let bytes = Some(files[sample as usize % files.len()].as_slice());
+            pipeline.preprocess(Medium { path, bytes }, scratch, record).unwrap();
+            pipeline.finish(path, record, RandomKey { seed: 7, epoch, sample }, scratch, slot).unwrap();
         }
     }
 }
@@ -143,9 +142,9 @@ impl Epochs {
 #[test]
 fn jpeg_files_saved_again_and_augmented_allocate_nothing() {
     let files = jpeg_files();
-    let mut epochs = Epochs::new(PreprocessMode::Competition);
-    assert_ne!(allocations(|| epochs.run(&files, 0)), 0, "the counter does not count");
-    assert_eq!(allocations(|| epochs.run(&files, 1)), 0);
+    let mut worker = Worker::new();
+    assert_ne!(allocations(|| worker.epoch(&files, 0)), 0, "the counter does not count");
+    assert_eq!(allocations(|| worker.epoch(&files, 1)), 0);
 }
 
 /// What the inflater allocates for each file, which cannot be used again: its tables for lengths and distances, and up to
@@ -155,9 +154,9 @@ const ALLOCATIONS_A_PNG: usize = 4;
 #[test]
 fn png_files_allocate_the_tables_of_the_inflater() {
     let files = png_files();
-    let mut epochs = Epochs::new(PreprocessMode::Competition);
-    epochs.run(&files, 0);
-    let count = allocations(|| epochs.run(&files, 1));
+    let mut worker = Worker::new();
+    worker.epoch(&files, 0);
+    let count = allocations(|| worker.epoch(&files, 1));
     assert!(count <= SAMPLES as usize * ALLOCATIONS_A_PNG, "{count} for {SAMPLES} files");
 }
 
