@@ -82,17 +82,17 @@ impl RowDecoder {
         let mut parts = chunks.parts();
         let mut input: &[u8] = &[];
         while !inflater.is_done() {
+            let mut is_last = false;
             if input.is_empty() {
                 match parts.next() {
                     Some(part) => input = part,
-                    // All is read, and the stream has not ended.
-                    None if filled < strip_bytes => return false,
-                    None => {}
+                    None => is_last = true,
                 }
             }
             let Ok((read, written)) = inflater.read(input, strip, filled, false) else {
                 return false;
             };
+            let had_input = !input.is_empty();
             input = &input[read..];
             filled += written;
             match rows.unfilter::<BYTES>(&strip[taken..filled], false) {
@@ -100,10 +100,12 @@ impl RowDecoder {
                 None => return false,
             }
             if filled == strip_bytes {
+                // What waits is shorter than the strip, so that there is room behind it.
                 let kept = taken.min(filled - WINDOW_BYTES);
                 strip.copy_within(kept.., 0);
                 (filled, taken) = (filled - kept, taken - kept);
-            } else if read == 0 && written == 0 && !input.is_empty() {
+            } else if (read, written) == (0, 0) && (had_input || is_last) && !inflater.is_done() {
+                // The stream has been cut off.
                 return false;
             }
         }
@@ -175,5 +177,101 @@ impl Rows<'_> {
         let (done, rest) = self.samples.split_at_mut(self.next * self.row_bytes);
         let previous = if done.is_empty() { self.above_first } else { &done[done.len() - self.row_bytes..] };
         (previous, rest)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use png::{ColorType, Filter as Stored};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::decode::ImageLimits;
+    use crate::decode::png::walk;
+
+    /// A smooth picture with noise on it, whose rows take more than one strip.
+    fn picture(width: usize, height: usize, bytes: usize, seed: u64) -> Vec<u8> {
+        let value = |place: usize| {
+            let noise = (seed.wrapping_mul(place as u64 * 2 + 1) >> 60) as usize;
+            (place / bytes % width + place / (bytes * width) * 3 + noise) as u8
+        };
+        (0..width * height * bytes).map(value).collect()
+    }
+
+    fn encode(samples: &[u8], width: usize, color: ColorType, filter: Stored) -> Vec<u8> {
+        let row_bytes = width * color.samples();
+        let mut file = Vec::new();
+        let mut encoder = png::Encoder::new(&mut file, width as u32, (samples.len() / row_bytes) as u32);
+        encoder.set_color(color);
+        encoder.set_filter(filter);
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(samples).unwrap();
+        writer.finish().unwrap();
+        file
+    }
+
+    /// What both ways make of a file; `None` where it is refused.
+    fn both_ways(file: &[u8], row_bytes: usize, height: usize) -> [Option<Vec<u8>>; 2] {
+        let Ok(chunks) = walk(file, &ImageLimits::default()) else {
+            return [None, None];
+        };
+        let [mut by_rows, mut by_crate] = [3, 9].map(|value| vec![value; row_bytes * height]);
+        let mut decoder = RowDecoder::default();
+        let is_rgb = chunks.header.layout == Layout::Rgb;
+        let sound = if is_rgb {
+            decoder.decode::<3>(&chunks, row_bytes, &mut by_rows)
+        } else {
+            decoder.decode::<4>(&chunks, row_bytes, &mut by_rows)
+        };
+        let refused = stream::decode_samples(&chunks, &mut by_crate).is_err();
+        [sound.then_some(by_rows), (!refused).then_some(by_crate)]
+    }
+
+    const FILTERS: [Stored; 6] =
+        [Stored::NoFilter, Stored::Sub, Stored::Up, Stored::Avg, Stored::Paeth, Stored::Adaptive];
+
+    #[test]
+    fn large_images_of_every_filter_come_out_as_they_went_in() {
+        for filter in FILTERS {
+            for (color, width, height) in [(ColorType::Rgb, 1001, 333), (ColorType::Rgba, 257, 1023)] {
+                let samples = picture(width, height, color.samples(), 1);
+                let file = encode(&samples, width, color, filter);
+                let [by_rows, _] = both_ways(&file, width * color.samples(), height);
+                assert!(by_rows.is_some_and(|it| it == samples), "{filter:?} {color:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn small_images_come_out_as_they_went_in(
+            width in 1usize..40, height in 1usize..40, is_rgb: bool, filter in 0usize..6, seed: u64,
+        ) {
+            let color = if is_rgb { ColorType::Rgb } else { ColorType::Rgba };
+            let samples = picture(width, height, color.samples(), seed);
+            let file = encode(&samples, width, color, FILTERS[filter]);
+            let [by_rows, by_crate] = both_ways(&file, width * color.samples(), height);
+            prop_assert_eq!(by_rows.as_ref(), Some(&samples));
+            prop_assert_eq!(by_crate, Some(samples));
+        }
+
+        /// What is sound to the rows is so to the crate, with the same samples: nothing is accepted that was refused.
+        #[test]
+        fn broken_data_are_never_taken_for_sound(
+            width in 1usize..30, height in 1usize..30, filter in 0usize..6, place: prop::sample::Index, bit in 0u8..8,
+            cut: prop::sample::Index, seed: u64,
+        ) {
+            let samples = picture(width, height, 3, seed);
+            let mut file = encode(&samples, width, ColorType::Rgb, FILTERS[filter]);
+            // Behind the header, whose checksum would not match.
+            let start = 33;
+            file.truncate(start + 9 + cut.index(file.len() - start - 8));
+            let broken = start + place.index(file.len() - start);
+            file[broken] ^= 1 << bit;
+            if let [Some(by_rows), by_crate] = both_ways(&file, width * 3, height) {
+                prop_assert_eq!(Some(by_rows), by_crate);
+            }
+        }
     }
 }
