@@ -186,29 +186,40 @@ fn walk<'a>(bytes: &'a [u8], limits: &ImageLimits) -> Result<Chunks<'a>, DecodeE
 
     let image_data = rest;
     let mut cut_off = false;
-    while let Some((part, behind)) = next_image_part(rest) {
-        cut_off |= part.is_err();
-        rest = behind;
+    while let Some(part) = next_image_part(rest) {
+        cut_off |= part.is_cut_off;
+        rest = part.behind;
     }
     cut_off |= check_trailing_chunks(rest)?;
     Ok(Chunks { header, palette: &palette[..palette.len() / 3 * 3], region, image_data, cut_off })
 }
 
-/// The next part of the image data, or as much of it as there is, and what lies behind its chunk.
+/// A part of the image data.
+struct ImagePart<'a> {
+    /// As much of it as there is.
+    content: &'a [u8],
+    is_cut_off: bool,
+    /// What lies behind its chunk.
+    behind: &'a [u8],
+}
+
+/// The next part of the image data.
 ///
 /// Image data is one run of chunks; Pillow takes nothing from behind it either.
-fn next_image_part(bytes: &[u8]) -> Option<(Result<&[u8], &[u8]>, &[u8])> {
+fn next_image_part(bytes: &[u8]) -> Option<ImagePart<'_>> {
     let (kind, content, behind) = next_chunk(bytes).ok().flatten()?;
     let skipped = match kind {
         b"IDAT" => 0,
         b"fdAT" => SEQUENCE_NUMBER_BYTES,
         _ => return None,
     };
-    let part = match content {
-        Ok(content) => Ok(content.get(skipped..).unwrap_or_default()),
-        Err(missing) => Err(missing.present.get(skipped..).unwrap_or_default()),
-    };
-    Some((part, behind.get(CHECKSUM_BYTES..).unwrap_or_default()))
+    let is_cut_off = content.is_err();
+    let content = content.unwrap_or_else(|missing| missing.present);
+    Some(ImagePart {
+        content: content.get(skipped..).unwrap_or_default(),
+        is_cut_off,
+        behind: behind.get(CHECKSUM_BYTES..).unwrap_or_default(),
+    })
 }
 
 impl<'a> Chunks<'a> {
@@ -216,9 +227,9 @@ impl<'a> Chunks<'a> {
     fn parts(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let mut rest = self.image_data;
         std::iter::from_fn(move || {
-            let (part, behind) = next_image_part(rest)?;
-            rest = behind;
-            Some(part.unwrap_or_else(|part| part))
+            let part = next_image_part(rest)?;
+            rest = part.behind;
+            Some(part.content)
         })
     }
 }
