@@ -1,14 +1,16 @@
 //! Contrast about the mean of each channel.
 
-use super::color_shift::map_channels;
+use multiversion::multiversion;
+
+use super::channel_tables::{Affine, map_channels};
 use super::{CHANNELS, OperationKind, check_parameter};
 use crate::error::Result;
 
-/// Pixels that are summed side by side.
-const PIXELS_PER_STEP: usize = 16;
+/// Values that are summed side by side: whole pixels and whole vectors.
+const LANES: usize = 96;
 
-/// Bytes whose sums a `u32` holds in any case.
-const BYTES_PER_PART: usize = 1 << 24;
+/// Values of 8 bits whose sum 16 bits hold.
+const VALUES_PER_SUM: usize = 257;
 
 /// Moves every value away from its channel's mean by `factor`: `(value - mean) * factor + mean`, clipped at 0 and 255
 /// and truncated. A factor of 1 changes nothing, 0 leaves the mean.
@@ -19,18 +21,26 @@ pub fn color_contrast(image: &mut [u8], factor: f64) -> Result<()> {
     check_parameter(OperationKind::ColorContrast, factor)?;
     let means = channel_means(image);
     // Written so that a factor of 1 is exact; `(value - mean) * 1 + mean` may fall below a whole number.
-    map_channels(image, |channel, value| f64::from(value) * factor + means[channel] * (1.0 - factor));
+    let offsets = means.map(|mean| mean * (1.0 - factor));
+    let affine = Affine { factor: factor as f32, offsets: offsets.map(|offset| offset as f32) };
+    map_channels(image, affine, |channel, value| f64::from(value) * factor + offsets[channel]);
     Ok(())
 }
 
 fn channel_means(image: &[u8]) -> [f64; CHANNELS] {
-    let mut sums = [0u64; CHANNELS];
-    for part in image.chunks(BYTES_PER_PART * CHANNELS) {
-        let (steps, rest) = part.as_chunks::<{ PIXELS_PER_STEP * CHANNELS }>();
-        let mut partial = [0u32; PIXELS_PER_STEP * CHANNELS];
+    let pixels = (image.len() / CHANNELS) as f64;
+    channel_sums(image).map(|sum| sum as f64 / pixels)
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn channel_sums(image: &[u8]) -> [u64; CHANNELS] {
+    let mut sums = [0; CHANNELS];
+    for part in image.chunks(LANES * VALUES_PER_SUM) {
+        let (steps, rest) = part.as_chunks::<LANES>();
+        let mut partial = [0u16; LANES];
         for step in steps {
             for (sum, &value) in partial.iter_mut().zip(step) {
-                *sum += u32::from(value);
+                *sum += u16::from(value);
             }
         }
         for (place, &sum) in partial.iter().enumerate() {
@@ -40,8 +50,7 @@ fn channel_means(image: &[u8]) -> [f64; CHANNELS] {
             sums[place % CHANNELS] += u64::from(value);
         }
     }
-    let pixels = (image.len() / CHANNELS) as f64;
-    sums.map(|sum| sum as f64 / pixels)
+    sums
 }
 
 #[cfg(test)]
@@ -70,8 +79,11 @@ mod tests {
 
     #[test]
     fn means_are_exact() {
-        let image: Vec<u8> = (0..3 * 1001).map(|place| [255, (place % 2) as u8, 7][place % 3]).collect();
-        let odd = (0..3 * 1001).filter(|place| place % 3 == 1 && place % 2 == 1).count();
-        assert_eq!(channel_means(&image), [255.0, odd as f64 / 1001.0, 7.0]);
+        for pixels in [1, 31, 1001, 8224, 8225, 20_000] {
+            let image: Vec<u8> =
+                (0..3 * pixels).map(|place| [255, (place % 2) as u8, 7][place % 3]).collect();
+            let odd = (0..3 * pixels).filter(|place| place % 3 == 1 && place % 2 == 1).count();
+            assert_eq!(channel_means(&image), [255.0, odd as f64 / pixels as f64, 7.0]);
+        }
     }
 }

@@ -1,22 +1,13 @@
 //! One offset for each channel, as a change of the light's colour.
 
 use super::CHANNELS;
+use super::channel_tables::{Affine, map_channels};
 
 /// Adds `shifts` to the red, green and blue of every pixel; clips at 0 and 255 and truncates.
 pub fn color_shift(image: &mut [u8], shifts: [f32; CHANNELS]) {
-    map_channels(image, |channel, value| f64::from(f32::from(value) + shifts[channel]));
-}
-
-/// Replaces every value by what `function(channel, value)` says, clipped and truncated.
-pub(super) fn map_channels(image: &mut [u8], function: impl Fn(usize, u8) -> f64) {
-    let table: [[u8; 256]; CHANNELS] = std::array::from_fn(|channel| {
-        std::array::from_fn(|value| function(channel, value as u8).clamp(0.0, 255.0) as u8)
+    map_channels(image, Affine { factor: 1.0, offsets: shifts }, |channel, value| {
+        f64::from(f32::from(value) + shifts[channel])
     });
-    for pixel in image.as_chunks_mut::<CHANNELS>().0 {
-        for (value, channel_table) in pixel.iter_mut().zip(&table) {
-            *value = channel_table[usize::from(*value)];
-        }
-    }
 }
 
 #[cfg(test)]

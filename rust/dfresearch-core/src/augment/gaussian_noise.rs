@@ -37,7 +37,7 @@ fn add_normals(values: &mut [u8], normals: &[f32; NORMALS_PER_CALL], sigma: f32)
 
 /// `value as u8` for a value from 0 to 255, in operations that CPUs do side by side; the cast minds NaN.
 #[inline(always)]
-fn truncate(value: f32) -> u8 {
+pub(super) fn truncate(value: f32) -> u8 {
     // From here on the last bit of a float counts ones: the sum is rounded to a whole number.
     const WHOLE_NUMBERS: f32 = (1u32 << 23) as f32;
     let sum = value + WHOLE_NUMBERS;

@@ -11,6 +11,7 @@
 //! truncated, as a NumPy cast to `uint8` does.
 
 pub mod audio;
+mod channel_tables;
 mod color_contrast;
 mod color_shift;
 mod gaussian_blur;

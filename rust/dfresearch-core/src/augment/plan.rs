@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::selection::{MAX_OPERATIONS, draw_whole, noise_rng, parameter_rng, select};
 use super::{
     AugmentScratch, AugmentTable, CHANNELS, CustomOperation, Operation, OperationKind, check_image,
@@ -20,7 +22,7 @@ const FLIP_STREAM: u64 = 1;
 #[derive(Clone, Default)]
 pub struct Plan {
     /// The operations, in the order in which they are applied.
-    pub operations: Vec<PlannedOperation>,
+    pub operations: SmallVec<[PlannedOperation; MAX_OPERATIONS]>,
     /// Whether the sample is mirrored left to right after the operations. [`apply_plan`] leaves this to its caller,
     /// who writes the pixels elsewhere anyhow.
     pub flip: bool,

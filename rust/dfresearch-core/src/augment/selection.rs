@@ -1,10 +1,15 @@
 //! Which operations of a level a sample gets, in which order, and what each draws from.
 
+use smallvec::SmallVec;
+
 use super::table::{BuiltIn, TableOperation};
 use crate::rng::{CounterRng, RandomKey};
 
 /// How many operations a sample gets at most.
 pub const MAX_OPERATIONS: usize = 2;
+
+/// Operations of a level among which a choice allocates nothing: several times the kinds that there are.
+const OPERATIONS_WITHOUT_ALLOCATION: usize = 16;
 
 // Streams of a sample's random numbers. An operation's stream is its place in the plan; noise adds the frame.
 const SELECTION_STREAM: u64 = 0;
@@ -16,9 +21,9 @@ pub(super) fn select<Kind: BuiltIn>(
     operations: &[TableOperation<Kind>],
     max_operations: usize,
     key: RandomKey,
-) -> Vec<&TableOperation<Kind>> {
+) -> SmallVec<[&TableOperation<Kind>; OPERATIONS_WITHOUT_ALLOCATION]> {
     let mut rng = CounterRng::new(key, SELECTION_STREAM);
-    let mut candidates: Vec<_> = operations.iter().collect();
+    let mut candidates: SmallVec<[_; OPERATIONS_WITHOUT_ALLOCATION]> = operations.iter().collect();
     let limit = candidates.len().min(max_operations);
     let count = if limit == 0 { 0 } else { 1 + rng.below(limit as u64) as usize };
     for place in 0..count {

@@ -7,7 +7,7 @@ use super::lanes::{Lanes, Task};
 
 /// Proof that the processor has AVX2.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Avx2(());
+pub(crate) struct Avx2(());
 
 /// Shuffles for [`Lanes::load_rgb`]: pixels whose 12 bytes begin at byte 0 of a lane, or at byte 4.
 const BLUE_BLUE: [[i8; 16]; 2] = [

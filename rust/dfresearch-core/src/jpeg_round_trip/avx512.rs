@@ -8,7 +8,7 @@ use super::lanes::{Lanes, Task};
 /// Proof that the processor has AVX-512 with byte permutations (VBMI) and dot products (VNNI): Intel's from Ice Lake,
 /// AMD's from Zen 4 on. Earlier ones clock down for 512 bits, and are served better by AVX2.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Avx512(());
+pub(crate) struct Avx512(());
 
 /// Where each byte of a vector comes from.
 type Places = [u8; 64];

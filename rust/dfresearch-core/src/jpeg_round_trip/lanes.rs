@@ -5,7 +5,7 @@
 //! arithmetic on blocks never crosses a lane.
 
 /// The vector operations of one set of processor features; the value proves that this processor has them.
-pub(super) trait Lanes: Copy {
+pub(crate) trait Lanes: Copy {
     /// Numbers of 8, 16 or 32 bits, as the operation sees them.
     type Vector: Copy;
 
@@ -113,7 +113,7 @@ pub(super) trait Lanes: Copy {
 
 /// Work that is compiled anew for each set of processor features. What `run` calls is marked `inline(always)`: a function
 /// of its own would be compiled without the features.
-pub(super) trait Task {
+pub(crate) trait Task {
     /// Does the work.
     fn run<L: Lanes>(self, lanes: L);
 }

@@ -31,9 +31,13 @@ mod plan;
 mod quantise;
 mod to_rgb;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
 use blocks::{Chrominance, Luminance};
 use from_rgb::FromRgb;
-use lanes::Lanes;
+pub(crate) use lanes::{Lanes, Task};
 use plan::{Aligned, PIXELS_PER_CHROMA, Plan, STRIP_ROWS, Strips};
 use quantise::Quantiser;
 use to_rgb::{DoubleColumns, ToRgb};

@@ -30,6 +30,7 @@ pub use audio::{AudioPipeline, AudioPipelineScratch};
 pub use epoch::{Epoch, NextBatch};
 pub use image::ImagePipeline;
 pub use order::{EpochOrder, Shard};
+pub use planes::write_planes;
 pub use record_cache::RecordCache;
 pub use video::VideoPipeline;
 pub use warm::{WarmReport, warm};

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::codec_round_trip::{AudioCodec, codec_round_trip};
 use super::kind::{AudioAugmentTable, AudioOperation, AudioOperationKind, CustomAudioOperation};
 use super::{AudioAugmentScratch, additive_noise, gain, low_pass, reverberation};
@@ -13,7 +15,7 @@ use crate::rng::{CounterRng, RandomKey};
 #[derive(Clone, Default)]
 pub struct AudioPlan {
     /// The operations, in the order in which they are applied.
-    pub operations: Vec<PlannedAudioOperation>,
+    pub operations: SmallVec<[PlannedAudioOperation; MAX_OPERATIONS]>,
     /// Where noise comes from.
     key: RandomKey,
 }
