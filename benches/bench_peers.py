@@ -44,6 +44,14 @@ class PeerError(Exception):
     """A peer is not there, does not take this modality, or delivers something else."""
 
 
+def short_reason(error: str) -> str:
+    """What a report can print of an error: the line that says what is wrong, without the machine's paths."""
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    told = next((line for line in lines if "failed" in line.lower()), lines[0])
+    words = [Path(word.strip("\"'")).name if word.strip("\"'").startswith("/") else word for word in told.split()]
+    return " ".join(words).removeprefix("NotImplementedError: ")
+
+
 class PeerProcess:
     """A peer behind two pipes; see `peers/serve.py`."""
 
@@ -71,7 +79,7 @@ class PeerProcess:
             raise PeerError(f"its process ended: {''.join(self.errors.readlines()[-1:]).strip() or 'without a word'}")
         answer = json.loads(line)
         if "error" in answer:
-            raise PeerError(answer["error"])
+            raise PeerError(short_reason(answer["error"]))
         return answer
 
     def ask(self, do: str, **arguments: object) -> dict[str, Any]:
@@ -176,9 +184,7 @@ def measure_peers(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def time_contenders(
-    work: Work, rounds: int, least_seconds: float, contenders: dict[str, Contender]
-) -> dict[str, Any]:
+def time_contenders(work: Work, rounds: int, least_seconds: float, contenders: dict[str, Contender]) -> dict[str, Any]:
     steady: dict[str, list[float]] = {name: [] for name in (OURS, *contenders)}
 
     def time_ours() -> float:

@@ -61,7 +61,9 @@ class Work:
         time.sleep(SECONDS_UNTIL_TRUSTED)
         self.samples = list(self.ours(False).dataset)
         if len(self.samples) < 2 * self.batch_size:
-            raise SystemExit(f"{corpus}: {len(self.samples)} samples for {self.title}; {2 * self.batch_size} are needed")
+            raise SystemExit(
+                f"{corpus}: {len(self.samples)} samples for {self.title}; {2 * self.batch_size} are needed"
+            )
 
     def baseline(self) -> DataLoader:
         """The hand-written loader over the same samples as ours."""
@@ -117,7 +119,6 @@ class Work:
             return steady_rate(loader, least_seconds)
 
 
-
 @contextmanager
 def patched_cache_dir(folder: Path) -> Iterator[None]:
     """Let `make_dataloader` look into `folder`, as `DFRESEARCH_CACHE` does for a process."""
@@ -150,9 +151,7 @@ def collect(loader: Batches) -> tuple[torch.Tensor, torch.Tensor]:
 def compare_images(work: Work) -> None:
     """The baseline's resize is the mode `stretch`; the competition's differs from it by intent."""
     few = work.samples[: 2 * work.batch_size]
-    theirs, their_labels = collect(
-        baselines.image.baseline_loader(few, work.batch_size, augment=False, training=False)
-    )
+    theirs, their_labels = collect(baselines.image.baseline_loader(few, work.batch_size, augment=False, training=False))
     ours, our_labels = collect(
         dfresearch_rs.Loader(few, modality="image", batch_size=work.batch_size, mode="stretch", num_workers=CORES)
     )
@@ -164,9 +163,7 @@ def compare_images(work: Work) -> None:
 def compare_clips(work: Work) -> None:
     """The first frames are the same pixels on both sides."""
     few = work.samples[: 2 * work.batch_size]
-    theirs, their_labels = collect(
-        baselines.video.baseline_loader(few, work.batch_size, augment=False, training=False)
-    )
+    theirs, their_labels = collect(baselines.video.baseline_loader(few, work.batch_size, augment=False, training=False))
     ours, our_labels = collect(
         dfresearch_rs.Loader(few, modality="video", batch_size=work.batch_size, num_workers=CORES)
     )
