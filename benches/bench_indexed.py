@@ -2,9 +2,9 @@
 
 Usage: python benches/bench_indexed.py [--samples N ...] [--rounds N] [--seconds S] [--folder FOLDER]
 
-Every size has a cache of its own, of as many distinct files, deleted afterwards: a million take 4 GB of disk for a while,
-and their records 1 GB. Speed and memory are taken in a process that finds index and sample cache as the last one left
-them; what the process holds once everything is imported is taken off.
+Every size has a cache of its own, of as many distinct files, deleted afterwards: a million take 4 GB of disk for a
+while, and their records 1 GB. Speed and memory are taken in a process that finds index and sample cache as the last one
+left them; what the process holds once everything is imported is taken off.
 """
 
 import argparse

@@ -57,7 +57,7 @@ class PeerProcess:
 
     def __init__(self, python: str, module: str) -> None:
         self.module = module
-        self.errors = tempfile.TemporaryFile(mode="w+")
+        self.errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 (closed by close)
         self.process = subprocess.Popen(
             [python, str(SERVER), module],
             stdin=subprocess.PIPE,

@@ -33,10 +33,10 @@ def measure_threads(work: Work, rounds: int, seconds: float) -> dict[str, Any]:
     counts = thread_counts()
     result: dict[str, Any] = {"work": work.name, "title": work.title}
     for name, rate in (
-        ("without a sample cache", lambda threads: work.uncached_rate(threads)),
+        ("without a sample cache", work.uncached_rate),
         ("steady state", lambda threads: work.steady_rate(seconds, threads)),
     ):
-        figures = alternate({str(count): lambda count=count: rate(count) for count in counts}, rounds)
+        figures = alternate({str(count): lambda count=count, rate=rate: rate(count) for count in counts}, rounds)
         result[name] = [
             {
                 "threads": count,

@@ -3,9 +3,9 @@
 Usage: python benches/bench_starvation.py [--media FOLDER] [--rounds N] [--seconds S]
 
 A step is simulated by sleeping, as the CPU does while a GPU computes, and spinning for its last moment. Starved is the
-time spent waiting for batches over all the time, in whole epochs. The wait for an epoch's first batch, which is the start of
-the workers, is left out on all sides, since the epochs of a bench are short; what the workers made ahead meanwhile is
-not, and flatters those who are slow: the baseline's eight batches more than our four.
+time spent waiting for batches over all the time, in whole epochs. The wait for an epoch's first batch, which is the
+start of the workers, is left out on all sides, since the epochs of a bench are short; what the workers made ahead
+meanwhile is not, and flatters those who are slow: the baseline's eight batches more than our four.
 """
 
 import argparse

@@ -57,7 +57,7 @@ def epoch_rate(make_loader: Callable[[], Batches]) -> float:
 
 
 def steady_rate(loader: Batches, least_seconds: float) -> float:
-    """Samples per second of whole epochs in a row, as many as `least_seconds` take; `loader` begins one at each call."""
+    """Samples per second of whole epochs in a row, as many as take `least_seconds`."""
     start = time.perf_counter()
     count = 0
     while (elapsed := time.perf_counter() - start) < least_seconds:

@@ -25,7 +25,7 @@ import dfresearch_rs
 from dfresearch.data import BatchLoader
 
 CORES = len(os.sched_getaffinity(0))
-# A folder that has changed within the last seconds is looked through again at every start; measured is what comes later.
+# A folder that has just changed is looked through again at every start; what comes later is measured.
 SECONDS_UNTIL_TRUSTED = 3.5
 # Pillow's own fixed-point arithmetic and ours may round to neighbouring values.
 STRETCH_TOLERANCE = 1
@@ -62,7 +62,7 @@ class Work:
         self.samples = list(self.ours(False).dataset)
         if len(self.samples) < 2 * self.batch_size:
             raise SystemExit(
-                f"{corpus}: {len(self.samples)} samples for {self.title}; {2 * self.batch_size} are needed"
+                f"{corpus}: {self.title} has {len(self.samples)} samples; {2 * self.batch_size} are needed"
             )
 
     def baseline(self) -> DataLoader:

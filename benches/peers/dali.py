@@ -63,5 +63,5 @@ class Pipeline:
 
 
 def open_loader(samples: list[tuple[str, int]], modality: str, batch_size: int, workers: int, folder: Path) -> Pipeline:
-    # Its own FFmpeg decodes the codecs of video on the CPU that it was built with; a clip of another one is an error here.
+    # On the CPU it decodes the codecs that its own FFmpeg was built with; a clip of another one is an error here.
     return Pipeline(images_pipeline if modality == "image" else clips_pipeline, samples, batch_size, workers)

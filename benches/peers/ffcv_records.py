@@ -1,6 +1,6 @@
 """FFCV: images of the target's size in its own file, written once, as raw pixels: what our sample cache keeps, too.
 
-Reading it back is a copy, as reading ours is; writing it (OpenCV decodes, crops and resizes) counts for the first epoch.
+Reading it back is a copy, as reading ours is; writing it (OpenCV decodes, crops, resizes) counts for the first epoch.
 """
 
 from importlib.metadata import version
