@@ -75,7 +75,7 @@ def describe_commit() -> dict[str, object]:
 
 @dataclass(frozen=True)
 class CpuTime:
-    """Seconds of CPU since the start: of the machine, of what it was busy with, and of this process and its children."""
+    """Seconds of CPU so far: that the machine had, that it was busy, and that this process and its children took."""
 
     all: float
     busy: float
@@ -86,10 +86,8 @@ class CpuTime:
         ticks = [int(value) for value in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
         seconds = [value / os.sysconf("SC_CLK_TCK") for value in ticks]
         idle = seconds[3] + seconds[4]
-        times = os.times()
-        return cls(
-            sum(seconds), sum(seconds) - idle, times.user + times.system + times.children_user + times.children_system
-        )
+        # User and system, this process' and those of children that have been waited for.
+        return cls(sum(seconds), sum(seconds) - idle, sum(os.times()[:4]))
 
     def others_since(self, before: "CpuTime") -> float:
         """The share of the machine's CPU time that other processes took, and a hypervisor withheld."""

@@ -3,8 +3,8 @@
 Usage: python benches/report.py [--quick] [--media FOLDER] [--rounds N] [--peers-python PATH] [--only SECTION ...]
        python benches/report.py --from-json benches/report.json
 
-`--quick` shows in a few minutes that everything runs; its figures are worth nothing. Without --media a corpus is made in
-.bench/ once and used again. Peers that are not in this environment are looked for in that of --peers-python.
+`--quick` shows in a few minutes that everything runs; its figures are worth nothing. Without --media a corpus is made
+in .bench/ once and used again. Peers that are not in this environment are looked for in that of --peers-python.
 """
 
 import argparse

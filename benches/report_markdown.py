@@ -64,7 +64,7 @@ def write_head(measured: dict[str, Any]) -> str:
         "# How fast it is",
         "Ours and others on the same files in one run, taking turns round by round. A figure is the median of"
         f" {measured['rounds']} rounds, in brackets the least and the greatest; a ratio is that of the medians, in"
-        " brackets the least and the greatest of a round. Written by `benches/report.py` (`make bench`), never by hand.",
+        " brackets the least and the greatest of a round. `benches/report.py` (`make bench`) writes this, nobody else.",
         f"- {machine}",
         f"- commit {measured['commit']}{state}, {measured['date']}; {corpus}; {measured['seconds'] / 60:.0f} minutes",
         f"- {versions}",

@@ -27,8 +27,8 @@ from dfresearch.data import BatchLoader
 CORES = len(os.sched_getaffinity(0))
 # A folder that has just changed is looked through again at every start; what comes later is measured.
 SECONDS_UNTIL_TRUSTED = 3.5
-# Pillow's own fixed-point arithmetic and ours may round to neighbouring values.
-STRETCH_TOLERANCE = 1
+# Pillow's own fixed-point arithmetic and ours may round to neighbouring values, in either of two passes.
+STRETCH_TOLERANCE = 2
 # soxr's filter is not libswresample's, which the competition uses: close to its edge they differ, elsewhere hardly.
 LEAST_CORRELATION = 0.99
 # An epoch of a training split leaves out the samples of an incomplete last batch, each epoch other ones.
