@@ -4,6 +4,7 @@
     uv run prepare.py --dry-run                   # what that would fetch, and how large it is
     uv run prepare.py --verify                    # what the cache holds, dataset by dataset
     uv run prepare.py --check                     # decode everything that it holds, and quarantine what fails
+    uv run prepare.py --warm --modality image     # keep all of it preprocessed, so that no epoch of a training decodes
     uv run prepare.py --demo --modality image     # build the demonstration data in .demo/
 
 A download goes on where an earlier one ended, however it ended; what is complete is not fetched again. With the same
@@ -38,7 +39,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import dfresearch_rs
-from dfresearch import command_line, data, download, media_check, samples
+from dfresearch import command_line, data, download, media_check, sample_cache, samples
 from dfresearch.training import TrainingError, run_to_exit_code
 
 TIME_BUDGET = 600
@@ -226,6 +227,14 @@ def check(modality: str, arguments: argparse.Namespace) -> None:
     media_check.check_cache(data.CACHE_DIR, modality, files, len(chosen), arguments.workers, stream)
 
 
+def warm(modality: str) -> int:
+    """Decode all samples of a modality with every core, as training will want them, and return how many there are."""
+    loader = data.make_dataloader(
+        modality, split="all", target_size=TARGET_IMAGE_SIZE, num_frames=NUM_VIDEO_FRAMES, num_workers=None
+    )
+    return sample_cache.warm(loader, modality, sys.stdout)
+
+
 def build_demo(modality: str) -> None:
     """Build the demonstration data in `.demo/`, a cache of its own that real training never sees."""
     from dfresearch import demo
@@ -261,12 +270,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     number, count, seed = command_line.positive_number, command_line.positive_integer, command_line.seed
-    parser.add_argument("--modality", choices=MODALITIES, help="default: image; all of them with --verify and --check")
+    parser.add_argument("--modality", choices=MODALITIES, help="default: image; all with --verify, --check, --warm")
 
     commands = parser.add_argument_group("commands, instead of the download")
     commands.add_argument("--dry-run", action="store_true", help="print what would be fetched, and how large it is")
     commands.add_argument("--verify", action="store_true", help="print what the cache holds; exit code 1 for nothing")
     commands.add_argument("--check", action="store_true", help="decode every file, quarantine what fails; goes first")
+    commands.add_argument("--warm", action="store_true", help="keep every sample preprocessed, before training does")
     commands.add_argument("--demo", action="store_true", help=f"build the demonstration data in {DEMO_CACHE}/")
 
     which = parser.add_argument_group("which datasets (for all commands but --demo)")
@@ -301,7 +311,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     report.add_argument("--json", action="store_true", help="as JSON on standard output")
     report.add_argument("--rescan", action="store_true", help="look at every file anew, not only at new ones")
     parsed = parser.parse_args(arguments)
-    given = [name for name in ("dry_run", "verify", "check", "demo") if getattr(parsed, name)]
+    given = [name for name in ("dry_run", "verify", "check", "warm", "demo") if getattr(parsed, name)]
     if len(given) > 1 and given != ["verify", "check"]:
         parser.error(f"--{given[0].replace('_', '-')} and --{given[1]} are two commands: give one")
     for name in ("json", "rescan"):
@@ -321,6 +331,9 @@ def run(arguments: argparse.Namespace) -> None:
             check(modality, arguments)
     if arguments.verify:
         verify(modalities, arguments)
+    elif arguments.warm:
+        if not sum([warm(modality) for modality in modalities]):
+            raise TrainingError(f"there is no usable sample in {data.CACHE_DIR}")
     elif arguments.demo:
         build_demo(arguments.modality or "image")
     elif not arguments.check:

@@ -320,6 +320,12 @@ class Samples(Sequence[tuple[Path, int]]):
         """Return the position of ``value``; ``ValueError`` when it is not among the samples."""
     def count(self, value: object) -> int:
         """Return how often ``value`` is among the samples."""
+    def select(self, indices: Sequence[int]) -> Samples:
+        """Return the samples at these positions, in that order, with what is known of their files.
+
+        Raises:
+            IndexError: a position is none of the samples'.
+        """
     def dataset(self, index: int) -> str:
         """Return the name of the dataset that a sample belongs to; empty for files from anywhere."""
 
@@ -586,6 +592,8 @@ class Loader:
         epoch: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        sample_cache: str | PathLike[str] | None = None,
+        sample_cache_gb: float | None = None,
     ) -> Loader:
         """Prepare a loader; nothing is read before it is iterated.
 
@@ -614,10 +622,16 @@ class Loader:
             epoch: the first epoch.
             rank: which share of every epoch this process goes through, from 0.
             world_size: how many processes share it.
+            sample_cache: a folder in which preprocessed samples are kept, so that later epochs, and other processes, do
+                not decode them again; the batches are the same with and without it. None keeps nothing. Images and
+                clips are kept at their size in the batch, recordings of up to a minute whole.
+            sample_cache_gb: how many gigabytes the folder may take; by default a quarter of the free disk, at most 50.
+                When it is full, what is there stays, and the rest is decoded every time.
 
         Raises:
             ArgumentError: a setting is not one of these.
             AugmentError: the table is not valid.
+            OSError: the folder of the sample cache cannot be made or read.
         """
     def __len__(self) -> int:
         """Return the number of batches of the running epoch, or of the next one."""
@@ -645,8 +659,59 @@ class Loader:
     @property
     def data_wait_seconds(self) -> float:
         """Seconds that the consumer has waited for batches, over all iterations."""
+    def warm(self, progress: Callable[[int, int], object] | None = None) -> WarmReport:
+        """Fill the sample cache with all samples before the first epoch, on `num_workers` threads.
+
+        ``progress(done, total)`` is called several times a second; what it raises ends the work, as Ctrl-C does. What
+        was kept until then stays.
+
+        Raises:
+            ArgumentError: the loader was made without a `sample_cache`.
+        """
+    def sample_cache_report(self) -> SampleCacheReport | None:
+        """Return what the sample cache holds and did for this loader; None without one."""
     def close(self) -> None:
         """End the running epoch and wait for its threads."""
+
+@final
+class SampleCacheReport:
+    """What a loader's sample cache holds, and what came of asking it."""
+
+    folder: Final[Path]
+    """Where the records of these settings are."""
+    records: Final[int]
+    """Samples that can be had from it."""
+    bytes: Final[int]
+    """What the records of these settings take on the disk."""
+    max_bytes: Final[int]
+    """What all records of all settings together may take."""
+    hits: Final[int]
+    """Samples that came from it."""
+    misses: Final[int]
+    """Samples that were asked for and had to be decoded."""
+    inserted: Final[int]
+    """Samples that this loader put there."""
+    damaged: Final[int]
+    """Records that did not have their checksum, and were decoded anew."""
+    is_full: Final[bool]
+    """Whether nothing more is kept."""
+    notices: Final[list[str]]
+    """What a person should know: why nothing is kept, what was damaged, what was removed."""
+
+@final
+class WarmReport:
+    """What `Loader.warm` did."""
+
+    present: Final[int]
+    """Samples that were in the cache already."""
+    added: Final[int]
+    """Samples that were decoded and kept."""
+    not_kept: Final[int]
+    """Samples that are decoded in training every time: too large to be kept, or the cache is full."""
+    failed: Final[list[tuple[Path, str]]]
+    """The files that could not be loaded, each with the reason."""
+    undecodable: Final[list[tuple[Path, str]]]
+    """Those of them whose content was refused."""
 
 @final
 class LoaderIterator:

@@ -30,6 +30,7 @@ mod optional_file;
 pub mod prepare;
 pub mod preprocess;
 pub mod rng;
+pub mod sample_cache;
 pub mod samples;
 pub mod split;
 pub mod stop;

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dfresearch_core::loader::{
-    BatchAllocator, Epoch, EpochOrder, LoaderSettings, NextBatch, Quarantined, SamplePipeline, Shard,
+    BatchAllocator, Epoch, EpochOrder, LoaderSettings, Medium, NextBatch, Quarantined, SamplePipeline, Shard,
 };
 use dfresearch_core::rng::RandomKey;
 use dfresearch_core::samples::SampleList;
-use dfresearch_core::{DecodeError, Error, Label, Result};
+use dfresearch_core::{DecodeError, Error, Label, Modality, Result};
 use proptest::prelude::*;
 
 /// Slots are vectors of their own, gathered again in order when the batch is kept or read.
@@ -79,25 +79,46 @@ impl SamplePipeline for NumberPipeline {
         24
     }
 
+    fn modality(&self) -> Modality {
+        Modality::Image
+    }
+
+    fn max_record_bytes(&self) -> usize {
+        8
+    }
+
     fn describe(&self) -> String {
         "numbers".into()
     }
 
-    fn load(&self, path: &Path, key: RandomKey, _: &mut (), slot: &mut [u8]) -> Result<()> {
-        assert_eq!(path, Path::new(&key.sample.to_string()));
-        if self.uneven && key.sample % 7 == 3 {
+    fn describe_preprocessing(&self) -> String {
+        "numbers".into()
+    }
+
+    fn preprocess(&self, medium: Medium<'_>, _: &mut (), record: &mut Vec<u8>) -> Result<()> {
+        let number: u64 = medium.path.to_str().unwrap().parse().unwrap();
+        if self.uneven && number % 7 == 3 {
             std::thread::sleep(Duration::from_micros(500));
         }
-        assert!(!self.panicking.contains(&key.sample), "chosen to panic");
+        assert!(!self.panicking.contains(&number), "chosen to panic");
+        if self.bad.contains(&number) {
+            return Err(Error::decode(medium.path, DecodeError::Empty));
+        }
+        record.clear();
+        record.extend(number.to_le_bytes());
+        Ok(())
+    }
+
+    fn finish(&self, path: &Path, record: &[u8], key: RandomKey, _: &mut (), slot: &mut [u8]) -> Result<()> {
+        assert_eq!(path, Path::new(&key.sample.to_string()));
         if self.fatal.contains(&key.sample) {
+            slot.fill(0xff);
             return Err(Error::argument("table", "chosen to end the epoch"));
         }
-        if self.bad.contains(&key.sample) {
-            slot.fill(0xff);
-            return Err(Error::decode(path, DecodeError::Empty));
-        }
-        for (word, value) in slot.chunks_exact_mut(8).zip([key.sample, key.epoch, key.seed]) {
-            word.copy_from_slice(&value.to_le_bytes());
+        for (word, value) in
+            slot.chunks_exact_mut(8).zip([record, &key.epoch.to_le_bytes(), &key.seed.to_le_bytes()])
+        {
+            word.copy_from_slice(value);
         }
         Ok(())
     }
@@ -131,7 +152,7 @@ fn start(
 ) -> Epoch<VectorAllocator> {
     let order = EpochOrder::new(0..total as u32, settings, 4);
     let allocator = VectorAllocator { allocated: Arc::default() };
-    Epoch::start(samples(total), Arc::new(pipeline.clone()), allocator, settings, order, 4, first_step)
+    Epoch::start(samples(total), Arc::new(pipeline.clone()), allocator, None, settings, order, 4, first_step)
         .unwrap()
 }
 
@@ -229,7 +250,7 @@ fn an_abandoned_epoch_stops_and_allocates_no_more_than_its_queue() {
     let order = EpochOrder::new(0..4000, &settings, 4);
     let allocator = VectorAllocator { allocated: allocated.clone() };
     let pipeline = Arc::new(NumberPipeline::good());
-    let mut epoch = Epoch::start(samples(4000), pipeline, allocator, &settings, order, 4, 0).unwrap();
+    let mut epoch = Epoch::start(samples(4000), pipeline, allocator, None, &settings, order, 4, 0).unwrap();
     for _ in 0..2 {
         assert!(matches!(epoch.next_batch(Duration::from_secs(20)).unwrap(), NextBatch::Ready { .. }));
     }

@@ -41,13 +41,25 @@ where
     F: FnOnce(&StopFlag) -> dfresearch_core::Result<T> + Send,
     T: Send,
 {
+    run_watched(py, |py| py.check_signals(), work)
+}
+
+/// The same for work that `watch` looks at from time to time, on this thread; what it raises ends the work.
+pub fn run_watched<T, F, W>(py: Python<'_>, mut watch: W, work: F) -> PyResult<T>
+where
+    F: FnOnce(&StopFlag) -> dfresearch_core::Result<T> + Send,
+    W: FnMut(Python<'_>) -> PyResult<()> + Send,
+    T: Send,
+{
     let mut raised = None;
     let result = run_detached(py, || {
         let stop = StopFlag::default();
         thread::scope(|scope| {
             let worker = scope.spawn(|| work(&stop));
             while !worker.is_finished() {
-                if let Err(exception) = Python::attach(|py| py.check_signals()) {
+                if !stop.is_stopped()
+                    && let Err(exception) = Python::attach(&mut watch)
+                {
                     raised.get_or_insert(exception);
                     stop.stop();
                 }

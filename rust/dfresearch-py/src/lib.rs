@@ -16,6 +16,7 @@ mod metric;
 mod pipeline;
 mod prepare;
 mod preprocess;
+mod sample_cache;
 mod state_dict;
 mod store;
 mod submission;
@@ -51,6 +52,8 @@ mod _native {
     use crate::prepare::{plan_datasets, prepare_datasets};
     #[pymodule_export]
     use crate::preprocess::{preprocess_audio, preprocess_image, preprocess_video};
+    #[pymodule_export]
+    use crate::sample_cache::{SampleCacheReport, WarmReport};
     #[pymodule_export]
     use crate::store::{DatasetReport, Samples, StoreReport, gather_samples, quarantine, survey_cache};
     #[pymodule_export]

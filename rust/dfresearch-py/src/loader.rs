@@ -2,18 +2,22 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use dfresearch_core::loader::{Epoch, EpochOrder, LoaderSettings, NextBatch, Quarantined, Shard};
+use dfresearch_core::loader::{
+    Epoch, EpochOrder, LoaderSettings, NextBatch, Quarantined, RecordCache, Shard,
+};
 use dfresearch_core::samples::SampleList;
 use dfresearch_core::{Error, Label};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tch::Tensor;
 
-use crate::errors::{argument_error, run_detached, to_exception};
+use crate::errors::{argument_error, run_detached, run_watched, to_exception};
 use crate::pipeline::{Pipeline, PipelineKeywords};
+use crate::sample_cache::{SampleCacheReport, WarmReport, bytes_of_gigabytes};
 use crate::store::Samples;
 use crate::tensors::{TensorAllocator, wrap_tensor};
 
@@ -35,6 +39,7 @@ pub struct Loader {
     samples: Arc<SampleList>,
     pipeline: Pipeline,
     settings: LoaderSettings,
+    cache: Option<Arc<RecordCache>>,
     progress: Arc<Mutex<Progress>>,
     running: Mutex<Option<Running>>,
     process: u32,
@@ -92,10 +97,11 @@ impl Loader {
         sampling = "first", num_frames = DEFAULT_NUM_FRAMES, frame_rate = None, sample_rate = 16_000,
         duration_seconds = 6.0, crop = "center", augment = None, shuffle = false, drop_last = false,
         num_workers = None, prefetch = DEFAULT_PREFETCH, seed = 42, epoch = 0, rank = 0, world_size = 1,
+        sample_cache = None, sample_cache_gb = None,
     ), text_signature = "(samples, *, modality, batch_size=32, size=(224, 224), mode='competition', recompress=True, \
         sampling='first', num_frames=16, frame_rate=None, sample_rate=16000, duration_seconds=6.0, crop='center', \
         augment=None, shuffle=False, drop_last=False, num_workers=None, prefetch=4, seed=42, epoch=0, rank=0, \
-        world_size=1)")]
+        world_size=1, sample_cache=None, sample_cache_gb=None)")]
     #[allow(clippy::too_many_arguments, reason = "keywords of a Python constructor")]
     fn new(
         samples: &Bound<'_, PyAny>,
@@ -119,6 +125,8 @@ impl Loader {
         epoch: u64,
         rank: usize,
         world_size: usize,
+        sample_cache: Option<PathBuf>,
+        sample_cache_gb: Option<f64>,
     ) -> PyResult<Self> {
         let py = samples.py();
         let list = extract_samples(samples)?;
@@ -141,11 +149,17 @@ impl Loader {
             augment,
         };
         let pipeline = Pipeline::new(py, &keywords)?;
+        let cache = run_detached(py, || {
+            let max_bytes = sample_cache_gb.map(bytes_of_gigabytes).transpose()?;
+            let open = |folder: PathBuf| pipeline.open_cache(&folder, max_bytes).map(Arc::new);
+            sample_cache.map(open).transpose()
+        })?;
         let progress = Progress { epoch, resume: true, ..Progress::default() };
         Ok(Self {
             samples: list,
             pipeline,
             settings,
+            cache,
             progress: Arc::new(Mutex::new(progress)),
             running: Mutex::default(),
             process: std::process::id(),
@@ -179,9 +193,10 @@ impl Loader {
             (epoch, step, left_out, active)
         };
         let (samples, pipeline, settings) = (self.samples.clone(), &self.pipeline, self.settings);
+        let cache = self.cache.clone();
         let running = run_detached(py, || {
             let order = EpochOrder::new(active.into_iter(), &settings, epoch);
-            pipeline.start(samples, &settings, order, epoch, step)
+            pipeline.start(samples, cache, &settings, order, epoch, step)
         })?;
         let running = Arc::new(Mutex::new(Some(running)));
         register(&running);
@@ -281,6 +296,29 @@ impl Loader {
     #[getter]
     fn data_wait_seconds(&self, py: Python<'_>) -> PyResult<f64> {
         Ok(self.progress(py)?.data_wait.as_secs_f64())
+    }
+
+    #[pyo3(signature = (progress = None))]
+    fn warm(&self, py: Python<'_>, progress: Option<&Bound<'_, PyAny>>) -> PyResult<WarmReport> {
+        let Some(cache) = &self.cache else {
+            return Err(argument_error(py, "sample_cache", "this loader was made without a cache to fill"));
+        };
+        let (done, total) = (AtomicUsize::new(0), self.samples.len());
+        let progress = progress.map(|progress| progress.clone().unbind());
+        let watch = |py: Python<'_>| {
+            py.check_signals()?;
+            let told = progress.as_ref().map(|told| told.call1(py, (done.load(Ordering::Relaxed), total)));
+            told.transpose().map(drop)
+        };
+        let report = run_watched(py, watch, |stop| {
+            self.pipeline.warm(&self.samples, cache, self.settings.num_workers, &done, stop)
+        })?;
+        watch(py)?;
+        Ok(report.into())
+    }
+
+    fn sample_cache_report(&self) -> Option<SampleCacheReport> {
+        self.cache.as_ref().map(|cache| cache.store().report().into())
     }
 
     /// Stops the running epoch and waits for its threads.

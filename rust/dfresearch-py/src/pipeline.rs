@@ -1,13 +1,18 @@
 //! What a `Loader` does to one sample, chosen by modality from the constructor's keywords.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use dfresearch_core::decode::video::FrameSampling;
 use dfresearch_core::loader::{
-    AudioPipeline, Epoch, EpochOrder, ImagePipeline, LoaderSettings, SamplePipeline, VideoPipeline,
+    self, AudioPipeline, Epoch, EpochOrder, ImagePipeline, LoaderSettings, RecordCache, SamplePipeline,
+    VideoPipeline, WarmReport,
 };
 use dfresearch_core::preprocess::{AudioWindow, ImagePreprocess, VideoPreprocess};
+use dfresearch_core::sample_cache::{SampleCache, default_max_bytes};
 use dfresearch_core::samples::SampleList;
+use dfresearch_core::stop::StopFlag;
 use dfresearch_core::{Modality, Result};
 use pyo3::prelude::*;
 use tch::Kind;
@@ -77,6 +82,18 @@ impl Pipeline {
         }
     }
 
+    /// Fills the cache with the records of these samples; see [`loader::warm`].
+    pub fn warm(
+        &self,
+        samples: &SampleList,
+        cache: &RecordCache,
+        num_workers: usize,
+        done: &AtomicUsize,
+        stop: &StopFlag,
+    ) -> Result<WarmReport> {
+        self.steps.warm(samples, cache, num_workers, done, stop)
+    }
+
     fn of(steps: impl SamplePipeline, sample_shape: Vec<usize>, element: Kind) -> Self {
         Self { steps: Arc::new(steps), sample_shape, element }
     }
@@ -86,27 +103,46 @@ impl Pipeline {
         self.steps.describe()
     }
 
+    /// Opens the sample cache's records of this pipeline, of which there may be `max_bytes` on the disk in all.
+    pub fn open_cache(&self, folder: &Path, max_bytes: Option<u64>) -> Result<RecordCache> {
+        let max_bytes = max_bytes.map_or_else(|| default_max_bytes(folder), Ok)?;
+        let (modality, preprocessing) = (self.steps.modality(), self.steps.describe_preprocessing());
+        SampleCache::open(folder, modality, &preprocessing, max_bytes).map(RecordCache::new)
+    }
+
     /// Starts an epoch whose batches are tensors.
     pub fn start(
         &self,
         samples: Arc<SampleList>,
+        cache: Option<Arc<RecordCache>>,
         settings: &LoaderSettings,
         order: EpochOrder,
         epoch: u64,
         first_step: usize,
     ) -> Result<Epoch<TensorAllocator>> {
         let allocator = TensorAllocator::new(&self.sample_shape, self.element);
-        self.steps.clone().start(samples, allocator, settings, order, epoch, first_step)
+        self.steps.clone().start(samples, allocator, cache, settings, order, epoch, first_step)
     }
 }
 
 /// What a loader needs of a pipeline once it is made, whatever its modality.
 trait StartEpoch: Send + Sync {
+    fn modality(&self) -> Modality;
     fn describe(&self) -> String;
+    fn describe_preprocessing(&self) -> String;
+    fn warm(
+        &self,
+        samples: &SampleList,
+        cache: &RecordCache,
+        num_workers: usize,
+        done: &AtomicUsize,
+        stop: &StopFlag,
+    ) -> Result<WarmReport>;
     fn start(
         self: Arc<Self>,
         samples: Arc<SampleList>,
         allocator: TensorAllocator,
+        cache: Option<Arc<RecordCache>>,
         settings: &LoaderSettings,
         order: EpochOrder,
         epoch: u64,
@@ -115,19 +151,39 @@ trait StartEpoch: Send + Sync {
 }
 
 impl<P: SamplePipeline> StartEpoch for P {
+    fn modality(&self) -> Modality {
+        SamplePipeline::modality(self)
+    }
+
     fn describe(&self) -> String {
         SamplePipeline::describe(self)
+    }
+
+    fn describe_preprocessing(&self) -> String {
+        SamplePipeline::describe_preprocessing(self)
+    }
+
+    fn warm(
+        &self,
+        samples: &SampleList,
+        cache: &RecordCache,
+        num_workers: usize,
+        done: &AtomicUsize,
+        stop: &StopFlag,
+    ) -> Result<WarmReport> {
+        loader::warm(samples, self, cache, num_workers, done, stop)
     }
 
     fn start(
         self: Arc<Self>,
         samples: Arc<SampleList>,
         allocator: TensorAllocator,
+        cache: Option<Arc<RecordCache>>,
         settings: &LoaderSettings,
         order: EpochOrder,
         epoch: u64,
         first_step: usize,
     ) -> Result<Epoch<TensorAllocator>> {
-        Epoch::start(samples, self, allocator, settings, order, epoch, first_step)
+        Epoch::start(samples, self, allocator, cache, settings, order, epoch, first_step)
     }
 }

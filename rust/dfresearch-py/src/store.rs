@@ -64,6 +64,13 @@ impl Samples {
             .try_fold(0, |count, position| Ok(count + usize::from(self.pair(py, position)?.eq(value)?)))
     }
 
+    fn select(&self, indices: Vec<usize>) -> PyResult<Self> {
+        if let Some(index) = indices.iter().find(|&&index| index >= self.list.len()) {
+            return Err(PyIndexError::new_err(format!("sample {index} of {}", self.list.len())));
+        }
+        Ok(Self::from(self.list.select(indices)))
+    }
+
     fn dataset(&self, index: usize) -> PyResult<&str> {
         if index >= self.list.len() {
             return Err(PyIndexError::new_err(format!("sample {index} of {}", self.list.len())));

@@ -204,8 +204,9 @@ unsafe impl Send for TensorSlot {}
 
 impl AsMut<[u8]> for TensorSlot {
     fn as_mut(&mut self) -> &mut [u8] {
-        // SAFETY: `start..start + bytes` lies inside of the storage that `_storage` keeps alive, it was
-        // zeroed by `allocate`, and no other slot covers it.
+        // SAFETY: `start..start + bytes` lies inside of the storage that `_storage` keeps alive, and no other slot
+        // covers it. What is in there before the pipeline writes is whatever libtorch's allocator left: bytes, of
+        // which every value is valid, from memory that the compiler knows nothing of. A slot that fails is dropped.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.bytes) }
     }
 }
@@ -216,8 +217,9 @@ impl BatchAllocator for TensorAllocator {
 
     fn allocate(&self, slots: usize, slot_bytes: usize) -> Result<(TensorBatch, Vec<TensorSlot>)> {
         let shape: Vec<i64> = [slots as i64].into_iter().chain(self.sample_shape.iter().copied()).collect();
+        // Not zeros: filling would start libtorch's own threads in every worker, for bytes that are written anyhow.
         let mut tensor =
-            Tensor::f_zeros(&shape, (self.element, Device::Cpu)).map_err(|error| torch_error(&error))?;
+            Tensor::f_empty(&shape, (self.element, Device::Cpu)).map_err(|error| torch_error(&error))?;
         if self.pin {
             tensor = tensor.f_pin_memory(Device::Cuda(0)).map_err(|error| torch_error(&error))?;
         }

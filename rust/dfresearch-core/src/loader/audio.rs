@@ -1,19 +1,23 @@
-//! One sound file to one slot: decode, cut a window, augment.
+//! One sound file to one slot: decode ─► record, all of it as native `f32` ─► cut a window, augment.
 
 use std::path::Path;
 
-use super::SamplePipeline;
+use super::{Medium, SamplePipeline, check_bytes};
 use crate::augment::audio::{
     AudioAugmentScratch, AudioAugmentTable, AudioOperation, apply_audio_plan, plan_audio,
 };
 use crate::decode::audio::{AudioDecoder, AudioLimits, check_sample_rate};
 use crate::error::{DecodeError, Error, Result};
 use crate::ffmpeg::MediaSource;
+use crate::modality::Modality;
 use crate::preprocess::AudioWindow;
 use crate::rng::RandomKey;
 
 /// Recordings of up to this many samples leave their memory to the next one (16 million: 64 MiB).
 const MAX_KEPT_SAMPLES: usize = 16 << 20;
+
+/// Longer recordings are decoded anew every time: a window is all that is wanted of them.
+const MAX_RECORD_SECONDS: usize = 60;
 
 /// Full scale is 1; what is louder than this is no sound, and two operations in a row might make infinity of it.
 const LOUDEST_AUGMENTED: f32 = 1e9;
@@ -54,6 +58,20 @@ impl AudioPipeline {
     }
 }
 
+/// Writes the window of a record into `out`: both are bytes, which need not be aligned for numbers.
+fn cut_window(window: &AudioWindow, record: &[u8], key: RandomKey, out: &mut [u8]) -> Result<()> {
+    const SAMPLE: usize = size_of::<f32>();
+    check_bytes("record", record.len() % SAMPLE, 0)?;
+    check_bytes("slot", out.len(), window.samples() * SAMPLE)?;
+    let range = window.range(record.len() / SAMPLE, key);
+    let kept = &record[range.start * SAMPLE..range.end * SAMPLE];
+    let (samples, padding) = out.split_at_mut(kept.len());
+    samples.copy_from_slice(kept);
+    // The bytes of 0.0.
+    padding.fill(0);
+    Ok(())
+}
+
 fn check_loudness(window: &[f32]) -> Result<(), DecodeError> {
     let peak = window.iter().fold(0.0f32, |peak, sample| peak.max(sample.abs()));
     if peak <= LOUDEST_AUGMENTED {
@@ -74,30 +92,59 @@ impl SamplePipeline for AudioPipeline {
         self.window.samples() * size_of::<f32>()
     }
 
-    fn describe(&self) -> String {
-        let operations = self.augment.as_ref().and_then(|(table, level)| table.operations(*level).ok());
-        format!("{:?} {:?}, augmented by {operations:?}", self.window, self.limits)
+    fn modality(&self) -> Modality {
+        Modality::Audio
     }
 
-    fn load(&self, path: &Path, key: RandomKey, scratch: &mut Self::Scratch, slot: &mut [u8]) -> Result<()> {
-        let AudioPipelineScratch { decoder, recording, window, augment } = scratch;
-        decoder.decode(MediaSource::Path(path), self.window.sample_rate(), recording)?;
-        window.resize(self.window.samples(), 0.0);
-        self.window.cut(recording, key, window);
+    fn max_record_bytes(&self) -> usize {
+        MAX_RECORD_SECONDS * self.window.sample_rate() as usize * size_of::<f32>()
+    }
+
+    fn describe(&self) -> String {
+        let operations = self.augment.as_ref().and_then(|(table, level)| table.operations(*level).ok());
+        format!("{}, {:?}, augmented by {operations:?}", self.describe_preprocessing(), self.window)
+    }
+
+    /// Windows of any length, taken from anywhere, come from the same records.
+    fn describe_preprocessing(&self) -> String {
+        format!("mono at {} Hz, {:?}", self.window.sample_rate(), self.limits)
+    }
+
+    fn preprocess(
+        &self,
+        medium: Medium<'_>,
+        scratch: &mut Self::Scratch,
+        record: &mut Vec<u8>,
+    ) -> Result<()> {
+        let AudioPipelineScratch { decoder, recording, .. } = scratch;
+        decoder.decode(MediaSource::Path(medium.path), self.window.sample_rate(), recording)?;
+        record.clear();
+        record.extend_from_slice(bytemuck::cast_slice(recording));
         if recording.capacity() > MAX_KEPT_SAMPLES {
             *recording = Vec::new();
         }
-        if let Some((table, level)) = &self.augment {
-            check_loudness(window).map_err(|reason| Error::decode(path, reason))?;
-            let plan = plan_audio(table, *level, key)?;
-            apply_audio_plan(&plan, window, self.window.sample_rate(), augment)?;
-        }
-        let bytes = bytemuck::cast_slice(window);
-        if slot.len() != bytes.len() {
-            let reason = format!("a slot of {} bytes for a window of {}", slot.len(), bytes.len());
-            return Err(Error::Loader { reason });
-        }
-        slot.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(
+        &self,
+        path: &Path,
+        record: &[u8],
+        key: RandomKey,
+        scratch: &mut Self::Scratch,
+        slot: &mut [u8],
+    ) -> Result<()> {
+        let AudioPipelineScratch { window, augment, .. } = scratch;
+        let Some((table, level)) = &self.augment else {
+            return cut_window(&self.window, record, key, slot);
+        };
+        window.resize(self.window.samples(), 0.0);
+        cut_window(&self.window, record, key, bytemuck::cast_slice_mut(window))?;
+        check_loudness(window).map_err(|reason| Error::decode(path, reason))?;
+        let plan = plan_audio(table, *level, key)?;
+        apply_audio_plan(&plan, window, self.window.sample_rate(), augment)?;
+        check_bytes("slot", slot.len(), self.slot_bytes())?;
+        slot.copy_from_slice(bytemuck::cast_slice(window));
         Ok(())
     }
 }
@@ -112,7 +159,9 @@ mod tests {
     fn load(pipeline: &AudioPipeline, path: &Path, sample: u64) -> Vec<f32> {
         let mut slot = vec![0xFF; pipeline.slot_bytes()];
         let key = RandomKey { seed: 1, epoch: 0, sample };
-        pipeline.load(path, key, &mut pipeline.scratch(), &mut slot).unwrap();
+        let (mut scratch, mut record) = (pipeline.scratch(), Vec::new());
+        pipeline.preprocess(Medium { path, bytes: None }, &mut scratch, &mut record).unwrap();
+        pipeline.finish(path, &record, key, &mut scratch, &mut slot).unwrap();
         slot.as_chunks().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect()
     }
 

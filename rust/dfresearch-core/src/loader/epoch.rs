@@ -1,15 +1,18 @@
 //! One pass over the samples: worker threads, open batches, and the consumer's side.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::record_cache::RecordCache;
+use super::worker::Worker;
 use super::{BatchAllocator, EpochOrder, LoaderSettings, Quarantined, SamplePipeline};
-use super::{is_sample_failure, is_undecodable};
-use crate::error::{DecodeError, Error, Result};
+use super::{is_sample_failure, panicked};
+use crate::error::{Error, Result};
 use crate::modality::Label;
 use crate::rng::RandomKey;
 use crate::samples::SampleList;
@@ -50,6 +53,7 @@ struct Shared<A: BatchAllocator> {
     /// Signalled when the consumer may find a finished batch.
     finished: Condvar,
     allocator: A,
+    cache: Option<Arc<RecordCache>>,
     order: EpochOrder,
     prefetch: usize,
 }
@@ -69,6 +73,8 @@ struct State<A: BatchAllocator> {
     fatal: Option<Error>,
     stopped: bool,
     running_workers: usize,
+    /// Whether a batch was opened yet.
+    opened_any: bool,
 }
 
 struct OpenBatch<A: BatchAllocator> {
@@ -80,6 +86,14 @@ struct OpenBatch<A: BatchAllocator> {
     failed: Vec<(usize, Quarantined)>,
 }
 
+/// What a worker has to do.
+enum Task<A: BatchAllocator> {
+    /// A sample is to be loaded.
+    Load(Claim<A>),
+    /// A batch was opened: those that will be opened while it is filled are to come into memory.
+    ReadAhead(Range<usize>),
+}
+
 /// One sample for a worker to load.
 struct Claim<A: BatchAllocator> {
     step: usize,
@@ -89,7 +103,8 @@ struct Claim<A: BatchAllocator> {
 }
 
 impl<A: BatchAllocator> Epoch<A> {
-    /// Starts the threads of an epoch at batch `first_step` of `order`.
+    /// Starts the threads of an epoch at batch `first_step` of `order`. Records come from `cache`, as far as it has
+    /// them, and go there.
     ///
     /// # Errors
     /// [`Error::Loader`] when a thread cannot be started.
@@ -97,11 +112,15 @@ impl<A: BatchAllocator> Epoch<A> {
         samples: Arc<SampleList>,
         pipeline: Arc<P>,
         allocator: A,
+        cache: Option<Arc<RecordCache>>,
         settings: &LoaderSettings,
         order: EpochOrder,
         epoch: u64,
         first_step: usize,
     ) -> Result<Self> {
+        if let Some(cache) = &cache {
+            cache.store().refresh();
+        }
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 open: VecDeque::new(),
@@ -114,10 +133,12 @@ impl<A: BatchAllocator> Epoch<A> {
                 fatal: None,
                 stopped: false,
                 running_workers: 0,
+                opened_any: false,
             }),
             room: Condvar::new(),
             finished: Condvar::new(),
             allocator,
+            cache,
             order,
             prefetch: settings.prefetch,
         });
@@ -293,17 +314,26 @@ impl<A: BatchAllocator> Shared<A> {
     }
 
     fn work<P: SamplePipeline>(&self, samples: &SampleList, pipeline: &P, seed: u64, epoch: u64) {
-        let mut scratch = pipeline.scratch();
-        while let Some(Claim { step, position, sample, mut slot }) = self.claim(pipeline.slot_bytes()) {
+        let cache = self.cache.as_deref();
+        let new_worker = || Worker::new(pipeline, samples, cache);
+        let mut worker = new_worker();
+        while let Some(task) = self.claim(pipeline.slot_bytes()) {
+            let Claim { step, position, sample, mut slot } = match task {
+                Task::Load(claim) => claim,
+                Task::ReadAhead(steps) => {
+                    for step in steps {
+                        cache.inspect(|cache| cache.read_ahead(samples, self.order.batch(step)));
+                    }
+                    continue;
+                }
+            };
             let path = samples.path(sample);
             let key = RandomKey { seed, epoch, sample: sample as u64 };
-            let loaded =
-                catch_unwind(AssertUnwindSafe(|| pipeline.load(&path, key, &mut scratch, slot.as_mut())));
+            let loaded = catch_unwind(AssertUnwindSafe(|| worker.load(&path, key, slot.as_mut())));
             let result = loaded.unwrap_or_else(|_| {
                 // Buffers may be half written after a panic.
-                scratch = pipeline.scratch();
-                let reason = "the decoder panicked".into();
-                Err(Error::decode(&path, DecodeError::Corrupt { format: "media", reason }))
+                worker = new_worker();
+                Err(panicked(&path))
             });
             // The slot is given back before the batch can count as finished.
             drop(slot);
@@ -312,7 +342,7 @@ impl<A: BatchAllocator> Shared<A> {
     }
 
     /// Waits for a sample to load; nothing when the epoch is over for the workers.
-    fn claim(&self, slot_bytes: usize) -> Option<Claim<A>> {
+    fn claim(&self, slot_bytes: usize) -> Option<Task<A>> {
         let mut state = self.lock();
         loop {
             if state.stopped {
@@ -326,7 +356,7 @@ impl<A: BatchAllocator> Shared<A> {
                 if let Some(slot) = batch.unclaimed.pop() {
                     let step = front + number;
                     let sample = self.order.batch(step)[position] as usize;
-                    return Some(Claim { step, position, sample, slot });
+                    return Some(Task::Load(Claim { step, position, sample, slot }));
                 }
             }
             let next = front + state.open.len();
@@ -341,6 +371,13 @@ impl<A: BatchAllocator> Shared<A> {
                         let failed = Vec::new();
                         state.open.push_back(OpenBatch { batch, unclaimed, size, unfinished: size, failed });
                         self.room.notify_all();
+                        if self.cache.is_some() {
+                            let ahead = next + self.prefetch;
+                            // The first one opens the whole window.
+                            let first = if state.opened_any { ahead } else { next + 1 };
+                            state.opened_any = true;
+                            return Some(Task::ReadAhead(first..ahead + 1));
+                        }
                     }
                     Err(error) => self.fail(&mut state, error),
                 }
@@ -358,9 +395,7 @@ impl<A: BatchAllocator> Shared<A> {
         let is_finished = batch.unfinished == 0;
         if let Err((error, index, path)) = result {
             if is_sample_failure(&error) {
-                let is_undecodable = is_undecodable(&error);
-                let reason = error.reason();
-                batch.failed.push((position, Quarantined { index, path, reason, is_undecodable }));
+                batch.failed.push((position, Quarantined::new(index, path, &error)));
             } else {
                 self.fail(&mut state, naming_sample(error, &path));
             }

@@ -1,12 +1,13 @@
-//! One image file to one slot: decode, preprocess, augment, flip, planes.
+//! One image file to one slot: decode, preprocess ─► record `[H, W, 3]` ─► augment, flip, planes.
 
 use std::path::Path;
 
-use super::SamplePipeline;
 use super::planes::write_planes;
-use crate::augment::{AugmentScratch, AugmentTable, apply_plan, plan};
+use super::{Medium, SamplePipeline, check_bytes};
+use crate::augment::{AugmentScratch, AugmentTable, Plan, apply_plan, plan};
 use crate::error::{Error, Result};
 use crate::media_file::read_media_file;
+use crate::modality::Modality;
 use crate::preprocess::{ImagePreprocess, ImageScratch};
 use crate::rng::RandomKey;
 
@@ -23,7 +24,7 @@ pub struct ImagePipeline {
 #[derive(Default)]
 pub struct ImagePipelineScratch {
     file: Vec<u8>,
-    /// The preprocessed image `[H, W, 3]`.
+    /// The image `[H, W, 3]` that is augmented.
     pixels: Vec<u8>,
     image: ImageScratch,
     augment: AugmentScratch,
@@ -53,25 +54,65 @@ impl SamplePipeline for ImagePipeline {
         self.preprocess.output_bytes()
     }
 
-    fn describe(&self) -> String {
-        let operations = self.augment.as_ref().and_then(|(table, level)| table.operations(*level).ok());
-        format!("{:?}, augmented by {operations:?}", self.preprocess)
+    fn modality(&self) -> Modality {
+        Modality::Image
     }
 
-    fn load(&self, path: &Path, key: RandomKey, scratch: &mut Self::Scratch, slot: &mut [u8]) -> Result<()> {
-        let ImagePipelineScratch { file, pixels, image, augment } = scratch;
-        read_media_file(path, file)?;
-        pixels.resize(self.preprocess.output_bytes(), 0);
-        self.preprocess.run(file, image, pixels).map_err(|reason| Error::decode(path, reason))?;
+    fn max_record_bytes(&self) -> usize {
+        self.preprocess.output_bytes()
+    }
 
+    fn describe(&self) -> String {
+        let operations = self.augment.as_ref().and_then(|(table, level)| table.operations(*level).ok());
+        format!("{}, augmented by {operations:?}", self.describe_preprocessing())
+    }
+
+    fn describe_preprocessing(&self) -> String {
+        format!("{:?}", self.preprocess)
+    }
+
+    fn preprocess(
+        &self,
+        medium: Medium<'_>,
+        scratch: &mut Self::Scratch,
+        record: &mut Vec<u8>,
+    ) -> Result<()> {
+        let ImagePipelineScratch { file, image, .. } = scratch;
+        let bytes = match medium.bytes {
+            Some(bytes) => bytes,
+            None => {
+                read_media_file(medium.path, file)?;
+                file
+            }
+        };
+        record.resize(self.preprocess.output_bytes(), 0);
+        self.preprocess.run(bytes, image, record).map_err(|reason| Error::decode(medium.path, reason))
+    }
+
+    fn finish(
+        &self,
+        _: &Path,
+        record: &[u8],
+        key: RandomKey,
+        scratch: &mut Self::Scratch,
+        slot: &mut [u8],
+    ) -> Result<()> {
+        check_bytes("record", record.len(), self.preprocess.output_bytes())?;
+        check_bytes("slot", slot.len(), self.preprocess.output_bytes())?;
         let (height, width) = self.preprocess.size;
-        let mut flip = false;
-        if let Some((table, level)) = &self.augment {
-            let plan = plan(table, *level, key)?;
-            apply_plan(&plan, STILL_FRAME, pixels, width, height, augment)?;
-            flip = plan.flip;
+        let plan = match &self.augment {
+            Some((table, level)) => plan(table, *level, key)?,
+            None => Plan::default(),
+        };
+        if plan.operations.is_empty() {
+            write_planes(record, width, plan.flip, slot);
+            return Ok(());
         }
-        write_planes(pixels, width, flip, slot);
+        let ImagePipelineScratch { pixels, augment, .. } = scratch;
+        pixels.clear();
+        pixels.extend_from_slice(record);
+        apply_plan(&plan, STILL_FRAME, pixels, width, height, augment)?;
+        write_planes(pixels, width, plan.flip, slot);
         Ok(())
     }
 }

@@ -3,9 +3,11 @@
 //! ```text
 //!            claim (step, slot)            write                    take in order
 //!   order ───────────────────► workers ───────────► open batches ───────────────► consumer
-//!   f(seed, epoch)             decode ► preprocess   at most `prefetch`            drops failed slots,
-//!                              ► augment ► slot      allocated, each sample        skips empty batches
-//!                                                    in its own slot
+//!   f(seed, epoch)                │                  at most `prefetch`            drops failed slots,
+//!                                 │                  allocated, each sample        skips empty batches
+//!                                 │                  in its own slot
+//!                                 └─ file ─► preprocess ─► record ─► finish: augment, final layout ─► slot
+//!                                              (or the record from the sample cache)
 //! ```
 //!
 //! A batch is a function of (samples not quarantined when the epoch began, seed, epoch, step) alone.
@@ -16,7 +18,10 @@ mod epoch;
 mod image;
 mod order;
 mod planes;
+mod record_cache;
 mod video;
+mod warm;
+mod worker;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -25,28 +30,61 @@ pub use audio::{AudioPipeline, AudioPipelineScratch};
 pub use epoch::{Epoch, NextBatch};
 pub use image::ImagePipeline;
 pub use order::{EpochOrder, Shard};
+pub use record_cache::RecordCache;
 pub use video::VideoPipeline;
+pub use warm::{WarmReport, warm};
 
 use crate::error::{DecodeError, Error, Result};
+use crate::modality::Modality;
 use crate::rng::RandomKey;
 
-/// What turns one file into one slot of a batch: decode, preprocess, augment and the final layout.
+/// A media file that is to be preprocessed.
+#[derive(Debug, Clone, Copy)]
+pub struct Medium<'a> {
+    /// The file, or a folder of frames.
+    pub path: &'a Path,
+    /// Its content, where it has been read already.
+    pub bytes: Option<&'a [u8]>,
+}
+
+/// What turns one file into one slot of a batch, in two stages with a record between them.
+///
+/// The record is a function of the file's content alone, and the sample cache may keep it; what is random comes after.
 pub trait SamplePipeline: Send + Sync + 'static {
     /// Buffers that one worker keeps between samples.
     type Scratch;
     /// Fresh buffers for one worker.
     fn scratch(&self) -> Self::Scratch;
+    /// What the files are.
+    fn modality(&self) -> Modality;
     /// Bytes of one sample in a batch.
     fn slot_bytes(&self) -> usize;
+    /// Records of more bytes are too large to be kept.
+    fn max_record_bytes(&self) -> usize;
     /// In words, what happens to every sample: two pipelines with the same description make the same slots, as long as
     /// custom operations of one name do the same.
     fn describe(&self) -> String;
-    /// Writes the sample into `slot`, which holds [`SamplePipeline::slot_bytes`] bytes.
+    /// In words, what [`SamplePipeline::preprocess`] does: pipelines with the same description make the same records.
+    fn describe_preprocessing(&self) -> String;
+    /// Decodes and preprocesses a file into `record`, whose memory is used again.
     ///
     /// # Errors
     /// [`Error::Decode`], [`Error::NotFound`] or [`Error::Io`] when the file is to blame: it is then
     /// quarantined. Any other error ends the epoch.
-    fn load(&self, path: &Path, key: RandomKey, scratch: &mut Self::Scratch, slot: &mut [u8]) -> Result<()>;
+    fn preprocess(&self, medium: Medium<'_>, scratch: &mut Self::Scratch, record: &mut Vec<u8>)
+    -> Result<()>;
+    /// Makes the sample of a record, and writes it into `slot`, which holds [`SamplePipeline::slot_bytes`] bytes.
+    ///
+    /// # Errors
+    /// As [`SamplePipeline::preprocess`]; `path` is the file that they name.
+    fn finish(
+        &self,
+        path: &Path,
+        record: &[u8],
+        key: RandomKey,
+        scratch: &mut Self::Scratch,
+        slot: &mut [u8],
+    ) -> Result<()>;
 }
 
 /// Where batches are allocated; libtorch's memory in the binding, plain vectors in tests.
@@ -79,6 +117,13 @@ pub struct Quarantined {
     /// Whether the file was read and its content refused; a file that could not be read may come back, and one whose
     /// decoder hung may do better another time.
     pub is_undecodable: bool,
+}
+
+impl Quarantined {
+    /// The sample at `index` and what its file is to blame for.
+    fn new(index: usize, path: PathBuf, error: &Error) -> Self {
+        Self { index, path, reason: error.reason(), is_undecodable: is_undecodable(error) }
+    }
 }
 
 impl fmt::Display for Quarantined {
@@ -137,6 +182,19 @@ impl LoaderSettings {
         }
         Ok(())
     }
+}
+
+/// Refuses a record, or room for a sample, of another size than the pipeline's: a defect of the loader.
+fn check_bytes(what: &str, bytes: usize, expected: usize) -> Result<()> {
+    if bytes == expected {
+        return Ok(());
+    }
+    Err(Error::Loader { reason: format!("a {what} of {bytes} bytes instead of {expected}") })
+}
+
+/// A panic inside of a decoder costs the file that it was given.
+fn panicked(path: &Path) -> Error {
+    Error::decode(path, DecodeError::Corrupt { format: "media", reason: "the decoder panicked".into() })
 }
 
 /// Whether the content itself was refused, which no other run will change.

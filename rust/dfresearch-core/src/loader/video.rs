@@ -1,18 +1,19 @@
-//! One clip to one slot: decode the wanted frames, preprocess and augment each, planes.
+//! One clip to one slot: the wanted frames, preprocessed ─► record `[T, H, W, 3]` ─► each augmented, planes.
 //!
 //! ```text
-//!  decoder ──► frame ─► crop + resize ─► augment ─► planes ─► slot[frame]      one plan a clip, noise a frame
-//!                             └─ kept: the last frame stands in for those that the clip does not have
+//!  decoder ──► frame ─► crop + resize ─► record[frame]      the last frame stands in for those that the clip lacks
+//!  record[frame] ─► augment ─► planes ─► slot[frame]        one plan a clip, noise a frame
 //! ```
 
 use std::path::Path;
 
-use super::SamplePipeline;
 use super::planes::write_planes;
+use super::{Medium, SamplePipeline, check_bytes};
 use crate::augment::{AugmentScratch, AugmentTable, Plan, apply_plan, plan};
 use crate::decode::video::VideoDecoder;
 use crate::error::{Error, Result};
 use crate::ffmpeg::MediaSource;
+use crate::modality::Modality;
 use crate::preprocess::{ResizeScratch, RgbView, VideoPreprocess, resize_image};
 use crate::rng::RandomKey;
 
@@ -29,17 +30,9 @@ pub struct VideoPipeline {
 #[derive(Default)]
 pub struct VideoPipelineScratch {
     decoder: VideoDecoder,
-    frames: FrameScratch,
-}
-
-/// What one worker keeps between frames.
-#[derive(Default)]
-struct FrameScratch {
-    /// The last preprocessed frame `[H, W, 3]`, as it was before its augmentation.
-    preprocessed: Vec<u8>,
-    /// The frame that is augmented.
-    pixels: Vec<u8>,
     resize: ResizeScratch,
+    /// The frame `[H, W, 3]` that is augmented.
+    pixels: Vec<u8>,
     augment: AugmentScratch,
 }
 
@@ -54,27 +47,6 @@ impl VideoPipeline {
         }
         Ok(Self { preprocess, augment })
     }
-
-    /// Augments the preprocessed frame and writes it as frame number `position` of the clip.
-    fn write_frame(
-        &self,
-        plan: &Plan,
-        position: usize,
-        frames: &mut FrameScratch,
-        slot: &mut [u8],
-    ) -> Result<()> {
-        let FrameScratch { preprocessed, pixels, augment, .. } = frames;
-        let (height, width) = self.preprocess.size;
-        let planes = &mut slot[position * preprocessed.len()..][..preprocessed.len()];
-        if plan.operations.is_empty() {
-            write_planes(preprocessed, width, false, planes);
-            return Ok(());
-        }
-        pixels.clone_from(preprocessed);
-        apply_plan(plan, position as u32, pixels, width, height, augment)?;
-        write_planes(pixels, width, false, planes);
-        Ok(())
-    }
 }
 
 impl SamplePipeline for VideoPipeline {
@@ -88,26 +60,79 @@ impl SamplePipeline for VideoPipeline {
         self.preprocess.output_bytes()
     }
 
-    fn describe(&self) -> String {
-        let operations = self.augment.as_ref().and_then(|(table, level)| table.operations(*level).ok());
-        format!("{:?}, augmented by {operations:?}", self.preprocess)
+    fn modality(&self) -> Modality {
+        Modality::Video
     }
 
-    fn load(&self, path: &Path, key: RandomKey, scratch: &mut Self::Scratch, slot: &mut [u8]) -> Result<()> {
-        let VideoPipelineScratch { decoder, frames } = scratch;
+    fn max_record_bytes(&self) -> usize {
+        self.preprocess.output_bytes()
+    }
+
+    fn describe(&self) -> String {
+        let operations = self.augment.as_ref().and_then(|(table, level)| table.operations(*level).ok());
+        format!("{}, augmented by {operations:?}", self.describe_preprocessing())
+    }
+
+    fn describe_preprocessing(&self) -> String {
+        format!("{:?}", self.preprocess)
+    }
+
+    fn preprocess(
+        &self,
+        medium: Medium<'_>,
+        scratch: &mut Self::Scratch,
+        record: &mut Vec<u8>,
+    ) -> Result<()> {
+        let VideoPipelineScratch { decoder, resize, .. } = scratch;
         let VideoPreprocess { size, mode, num_frames, sampling } = self.preprocess;
+        let frame_bytes = self.preprocess.frame_bytes();
+        record.resize(self.preprocess.output_bytes(), 0);
+        let decoded = decoder.decode(
+            MediaSource::Path(medium.path),
+            num_frames,
+            sampling,
+            &mut |position, frame| {
+                let view = RgbView { width: frame.width, height: frame.height, data: frame.data };
+                let pixels = &mut record[position * frame_bytes..][..frame_bytes];
+                resize_image(view, size, mode, resize, pixels)
+                    .map_err(|reason| Error::decode(medium.path, reason))
+            },
+        )?;
+        let last = decoded.saturating_sub(1) * frame_bytes;
+        for position in decoded..num_frames {
+            record.copy_within(last..last + frame_bytes, position * frame_bytes);
+        }
+        Ok(())
+    }
+
+    fn finish(
+        &self,
+        _: &Path,
+        record: &[u8],
+        key: RandomKey,
+        scratch: &mut Self::Scratch,
+        slot: &mut [u8],
+    ) -> Result<()> {
+        check_bytes("record", record.len(), self.preprocess.output_bytes())?;
+        check_bytes("slot", slot.len(), self.preprocess.output_bytes())?;
+        let VideoPipelineScratch { pixels, augment, .. } = scratch;
+        let (height, width) = self.preprocess.size;
         let plan = match &self.augment {
             Some((table, level)) => plan(table, *level, key)?,
             None => Plan::default(),
         };
-        frames.preprocessed.resize(self.preprocess.frame_bytes(), 0);
-        let decoded =
-            decoder.decode(MediaSource::Path(path), num_frames, sampling, &mut |position, frame| {
-                let view = RgbView { width: frame.width, height: frame.height, data: frame.data };
-                resize_image(view, size, mode, &mut frames.resize, &mut frames.preprocessed)
-                    .map_err(|reason| Error::decode(path, reason))?;
-                self.write_frame(&plan, position, frames, slot)
-            })?;
-        (decoded..num_frames).try_for_each(|position| self.write_frame(&plan, position, frames, slot))
+        let frame_bytes = self.preprocess.frame_bytes();
+        let frames = record.chunks_exact(frame_bytes).zip(slot.chunks_exact_mut(frame_bytes));
+        for (position, (frame, planes)) in frames.enumerate() {
+            if plan.operations.is_empty() {
+                write_planes(frame, width, false, planes);
+                continue;
+            }
+            pixels.clear();
+            pixels.extend_from_slice(frame);
+            apply_plan(&plan, position as u32, pixels, width, height, augment)?;
+            write_planes(pixels, width, false, planes);
+        }
+        Ok(())
     }
 }

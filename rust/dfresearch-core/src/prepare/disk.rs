@@ -46,7 +46,7 @@ impl DiskBudget {
             None => None,
         };
         let space = disk_space(cache_dir)?;
-        let reserve = MAX_RESERVE_BYTES.min(space.size / RESERVE_SHARE);
+        let reserve = space.reserve();
         let state = Mutex::new(State { allowed, unseen: 0, free: space.free });
         Ok(Self { cache_dir: cache_dir.to_path_buf(), reserve, state })
     }
@@ -98,12 +98,22 @@ pub(super) fn is_disk_full(error: &Error) -> bool {
 }
 
 /// Bytes of a file system.
-struct DiskSpace {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DiskSpace {
     size: u64,
-    free: u64,
+    /// What may still be written.
+    pub free: u64,
 }
 
-fn disk_space(folder: &Path) -> Result<DiskSpace> {
+impl DiskSpace {
+    /// What is left free whatever is allowed.
+    pub fn reserve(&self) -> u64 {
+        MAX_RESERVE_BYTES.min(self.size / RESERVE_SHARE)
+    }
+}
+
+/// The size of the file system that a folder lies in, and what is free there.
+pub(crate) fn disk_space(folder: &Path) -> Result<DiskSpace> {
     let space = rustix::fs::statvfs(folder).map_err(|error| Error::io(folder, error.into()))?;
     let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
     Ok(DiskSpace { size: bytes(space.f_blocks), free: bytes(space.f_bavail) })

@@ -38,6 +38,7 @@ use crate::http::{HttpClient, HttpSettings};
 use crate::hub::{self, Hub};
 use crate::prepare::dataset::Fetcher;
 use crate::prepare::disk::DiskBudget;
+pub(crate) use crate::prepare::disk::disk_space;
 use crate::prepare::permits::Permits;
 use crate::prepare::progress::Board;
 use crate::stop::StopFlag;

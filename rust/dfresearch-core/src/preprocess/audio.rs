@@ -1,5 +1,6 @@
 //! A recording to a window of fixed length: what the competition feeds a model, or a random one for training.
 
+use std::ops::Range;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
@@ -93,17 +94,22 @@ impl AudioWindow {
         self.samples
     }
 
-    /// Writes the window of a recording into `out`, [`Self::samples`] values long. A shorter recording is followed by
-    /// zeros. The values are not changed: nothing is scaled, nothing is clipped.
-    pub fn cut(&self, recording: &[f32], key: RandomKey, out: &mut [f32]) {
-        let surplus = recording.len().saturating_sub(out.len());
+    /// Which samples of a recording of `length` samples are the window's: all of a shorter one.
+    pub fn range(&self, length: usize, key: RandomKey) -> Range<usize> {
+        let surplus = length.saturating_sub(self.samples);
         let start = match self.crop {
             AudioCrop::Center => surplus / 2,
             AudioCrop::Random => CounterRng::new(key, CROP_STREAM).below(surplus as u64 + 1) as usize,
         };
-        let kept = recording.len().min(out.len());
-        let (window, padding) = out.split_at_mut(kept);
-        window.copy_from_slice(&recording[start..start + kept]);
+        start..start + length.min(self.samples)
+    }
+
+    /// Writes the window of a recording into `out`, [`Self::samples`] values long. A shorter recording is followed by
+    /// zeros. The values are not changed: nothing is scaled, nothing is clipped.
+    pub fn cut(&self, recording: &[f32], key: RandomKey, out: &mut [f32]) {
+        let kept = &recording[self.range(recording.len(), key)];
+        let (window, padding) = out.split_at_mut(kept.len());
+        window.copy_from_slice(kept);
         padding.fill(0.0);
     }
 }

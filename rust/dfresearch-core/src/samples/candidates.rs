@@ -1,7 +1,8 @@
-//! All readable files of a modality, in little memory: about 50 bytes beside each file's name.
+//! All readable files of a modality, in little memory: about 70 bytes beside each file's name.
 
+use crate::samples::list::KnownContent;
 use crate::split::{self, MembersView, Side, assign_sides_of};
-use crate::store::ContentHash;
+use crate::store::{ContentHash, FileState};
 
 /// Stands in `group` for files without one.
 const NO_GROUP: u32 = u32::MAX;
@@ -13,6 +14,7 @@ pub(super) struct Candidates {
     dataset: Vec<u32>,
     names: Strings,
     content: Vec<ContentHash>,
+    state: Vec<FileState>,
     is_sample: Vec<bool>,
     group: Vec<u32>,
     groups: Strings,
@@ -50,13 +52,14 @@ impl Candidates {
         &mut self,
         dataset: usize,
         name: &str,
-        content: ContentHash,
+        content: KnownContent,
         group: Option<&str>,
         is_sample: bool,
     ) {
         self.dataset.push(dataset as u32);
         self.names.push(name);
-        self.content.push(content);
+        self.content.push(content.hash);
+        self.state.push(content.state);
         self.is_sample.push(is_sample);
         let group = group.map_or(NO_GROUP, |group| {
             // Members of a group mostly follow each other; where they do not, the split finds that out.
@@ -87,6 +90,11 @@ impl Candidates {
 
     pub fn content(&self, number: usize) -> &ContentHash {
         &self.content[number]
+    }
+
+    /// What is known of the file for the loader.
+    pub fn known_content(&self, number: usize) -> KnownContent {
+        KnownContent { hash: self.content[number], state: self.state[number] }
     }
 
     pub fn is_sample(&self, number: usize) -> bool {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::modality::{Label, MediaType, Modality};
 use crate::samples::candidates::Candidates;
-use crate::samples::list::{SampleList, SampleListBuilder};
+use crate::samples::list::{KnownContent, SampleList, SampleListBuilder};
 use crate::samples::report::{
     Conflict, DatasetReport, DatasetStatus, QuarantinedFile, StoreReport, UnknownManifestFile,
 };
@@ -152,7 +152,8 @@ impl Survey {
             *kept += 1;
             let is_on_side = sides.get(number).is_none_or(|side| split.contains(*side));
             if is_on_side && max_per_class.is_none_or(|most| *kept <= most) {
-                builder.push(folders[files.dataset(number)], files.name(number));
+                let (folder, known) = (folders[files.dataset(number)], files.known_content(number));
+                builder.push(folder, files.name(number), Some(known));
             }
         }
         Ok(builder.build())
@@ -243,7 +244,7 @@ impl Survey {
             // What never was an image links nothing: empty files and error pages are alike everywhere. What a
             // decoder refused later goes on linking, so that the refusal moves no other sample.
             if let Some(content) = file.content.filter(|_| file.accepted) {
-                let content = ContentHash::from_bytes(content);
+                let content = KnownContent { hash: ContentHash::from_bytes(content), state: file.state };
                 candidates.push(number, file.name, content, file.group, is_sample);
             }
             match file.quarantine_reason {

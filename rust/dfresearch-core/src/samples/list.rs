@@ -1,9 +1,19 @@
-//! Many samples in little memory: about 20 bytes beside each file's name.
+//! Many samples in little memory: about 20 bytes beside each file's name, and 56 where its content is known.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::modality::Label;
+use crate::store::{ContentHash, FileState};
+
+/// What a file holds, as long as its size and time are what they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownContent {
+    /// The content.
+    pub hash: ContentHash,
+    /// When it was read.
+    pub state: FileState,
+}
 
 /// Samples in a fixed order, each a media file and its label.
 ///
@@ -26,6 +36,8 @@ pub struct SampleList {
     name_end: Vec<usize>,
     /// File names relative to their folder, one after another.
     names: String,
+    /// What is known of the files, one by one; empty where nothing is known of any.
+    contents: Vec<Option<KnownContent>>,
 }
 
 /// Samples of one dataset lie in one folder and have one label.
@@ -53,7 +65,7 @@ impl SampleList {
                 Label::Real => real,
                 Label::Synthetic => synthetic,
             };
-            builder.push(dataset, name);
+            builder.push(dataset, name, None);
         }
         Ok(builder.build())
     }
@@ -82,6 +94,12 @@ impl SampleList {
         self.folder_of(index).label
     }
 
+    /// What the file of a sample held when the cache's index read it, where the list comes from an index. Panics like
+    /// [`SampleList::path`].
+    pub fn known_content(&self, index: usize) -> Option<KnownContent> {
+        if self.contents.is_empty() { None } else { self.contents[index] }
+    }
+
     /// The name of the dataset that a sample belongs to. Panics like [`SampleList::path`].
     pub fn dataset(&self, index: usize) -> &str {
         &self.folder_of(index).dataset
@@ -93,7 +111,8 @@ impl SampleList {
             SampleListBuilder { list: Self { folders: self.folders.clone(), ..Self::default() } };
         for index in indices {
             let begin = if index == 0 { 0 } else { self.name_end[index - 1] };
-            builder.push(self.folder[index], &self.names[begin..self.name_end[index]]);
+            let known = self.known_content(index);
+            builder.push(self.folder[index], &self.names[begin..self.name_end[index]], known);
         }
         builder.build()
     }
@@ -122,11 +141,16 @@ impl SampleListBuilder {
         (self.list.folders.len() - 1) as u32
     }
 
-    /// Appends a sample of a dataset; `name` is the file relative to the dataset's folder.
+    /// Appends a sample of a dataset; `name` is the file relative to the dataset's folder, `known` what it holds.
     ///
     /// # Panics
     /// Reading the sample panics when `dataset` is not a number that [`SampleListBuilder::add_dataset`] gave.
-    pub fn push(&mut self, dataset: u32, name: &str) {
+    pub fn push(&mut self, dataset: u32, name: &str, known: Option<KnownContent>) {
+        let contents = &mut self.list.contents;
+        if known.is_some() || !contents.is_empty() {
+            contents.resize(self.list.folder.len(), None);
+            contents.push(known);
+        }
         self.list.folder.push(dataset);
         self.list.names.push_str(name);
         self.list.name_end.push(self.list.names.len());
@@ -137,6 +161,7 @@ impl SampleListBuilder {
         self.list.names.shrink_to_fit();
         self.list.name_end.shrink_to_fit();
         self.list.folder.shrink_to_fit();
+        self.list.contents.shrink_to_fit();
         self.list
     }
 }
@@ -146,13 +171,17 @@ impl SampleListBuilder {
 mod tests {
     use super::*;
 
+    fn known() -> KnownContent {
+        KnownContent { hash: ContentHash::of(b"b"), state: FileState { size: 1, modified_ns: 7 } }
+    }
+
     fn two_datasets() -> SampleList {
         let mut builder = SampleListBuilder::default();
         let photos = builder.add_dataset("photos", Path::new("/cache/photos"), Label::Real);
         let renders = builder.add_dataset("renders", Path::new("/cache/renders"), Label::Synthetic);
-        builder.push(photos, "a.jpg");
-        builder.push(renders, "deep/b.png");
-        builder.push(photos, "ü.jpg");
+        builder.push(photos, "a.jpg", None);
+        builder.push(renders, "deep/b.png", Some(known()));
+        builder.push(photos, "ü.jpg", None);
         builder.build()
     }
 
@@ -174,6 +203,11 @@ mod tests {
 
     #[test]
     fn a_selection_keeps_the_order_it_is_asked_for() {
+        let contents = |samples: &SampleList| -> Vec<_> {
+            (0..samples.len()).map(|index| samples.known_content(index)).collect()
+        };
+        assert_eq!(contents(&two_datasets()), [None, Some(known()), None]);
+        assert_eq!(contents(&two_datasets().select([2, 1])), [None, Some(known())]);
         let samples = two_datasets().select([2, 0]);
         assert_eq!(samples.path(0), Path::new("/cache/photos/ü.jpg"));
         assert_eq!(samples.path(1), Path::new("/cache/photos/a.jpg"));

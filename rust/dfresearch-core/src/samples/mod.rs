@@ -7,7 +7,7 @@ mod report;
 mod status;
 
 pub use gather::{LabelledDataset, ScanOptions, Survey, gather_samples, survey};
-pub use list::{SampleList, SampleListBuilder};
+pub use list::{KnownContent, SampleList, SampleListBuilder};
 pub use report::{Conflict, DatasetReport, DatasetStatus, QuarantinedFile, StoreReport, UnknownManifestFile};
 
 #[cfg(test)]

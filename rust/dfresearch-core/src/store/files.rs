@@ -51,8 +51,10 @@ pub(super) struct FoundFile {
 
 /// By what a change of a file is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FileState {
+pub struct FileState {
+    /// In bytes; of a folder of frames the sum of theirs.
     pub size: u64,
+    /// The time of the last change, in nanoseconds since 1970.
     pub modified_ns: i64,
 }
 
@@ -200,7 +202,7 @@ pub(super) fn frames(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
 
 /// The state of a media file; of a folder of frames the sizes of all frames, and the latest of their changes and the
 /// folder's own.
-pub(super) fn media_state(path: &Path, modality: Modality) -> std::io::Result<FileState> {
+pub(crate) fn media_state(path: &Path, modality: Modality) -> std::io::Result<FileState> {
     let metadata = fs::metadata(path)?;
     if modality != Modality::Video || !metadata.is_dir() {
         return Ok(file_state(&metadata));

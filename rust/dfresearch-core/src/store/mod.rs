@@ -33,13 +33,14 @@ use crate::modality::Modality;
 pub use fetch_state::{
     FETCH_STATE_FILE, FetchIdentity, FetchOutcome, FetchState, FetchStatus, RefusedMedium, SampleOrigin,
 };
-pub use files::{holds_media, media_extensions};
+pub(crate) use files::media_state;
+pub use files::{FileState, holds_media, media_extensions};
 pub(crate) use index::{DatasetRow, FetchSummary};
 pub use index::{FileRecord, INDEX_FILE, Index};
 pub use manifest::{MANIFEST_FILE, Manifest};
 pub use probe::{MediaProperties, probe};
-pub(crate) use scan::is_unchanged_dataset;
 pub use scan::{DatasetScan, Progress, ScanProgress, ScannedFile, scan_dataset};
+pub(crate) use scan::{hash_media, is_unchanged_dataset};
 pub use staging::{FrameStager, Refusal, StagedSample, Stager};
 pub use writer::{DatasetWriter, Opened};
 

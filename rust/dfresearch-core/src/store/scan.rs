@@ -340,14 +340,18 @@ fn read_image(path: &Path, probe: &Probe<'_>) -> Result<Content> {
 
 /// A video or sound file, or a folder of frames.
 fn read_media(path: &Path, modality: Modality) -> Result<Content> {
-    let is_folder = modality == Modality::Video && path.is_dir();
-    let content = if is_folder { hash_frames(path) } else { hash_file(path) };
-    let content = content.map_err(|error| Error::io(path, error))?;
+    let content = hash_media(path, modality).map_err(|error| Error::io(path, error))?;
     match media_probe(modality, path) {
         Ok(properties) => Ok((content, Ok(properties))),
         Err(Error::Decode { reason, .. }) => Ok((content, Err(reason.to_string()))),
         Err(error) => Err(error),
     }
+}
+
+/// The content of a media file, or of a folder of frames.
+pub(crate) fn hash_media(path: &Path, modality: Modality) -> std::io::Result<ContentHash> {
+    let is_folder = modality == Modality::Video && path.is_dir();
+    if is_folder { hash_frames(path) } else { hash_file(path) }
 }
 
 fn hash_frames(folder: &Path) -> std::io::Result<ContentHash> {

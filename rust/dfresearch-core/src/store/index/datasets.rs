@@ -41,6 +41,7 @@ pub(crate) struct FileRow<'a> {
     pub accepted: bool,
     pub quarantine_reason: Option<&'a str>,
     pub group: Option<&'a str>,
+    pub state: FileState,
 }
 
 /// A line of a manifest whose file is not there.
@@ -271,7 +272,7 @@ impl Index {
     pub(crate) fn each_file(&self, dataset: i64, visit: &mut dyn FnMut(FileRow<'_>)) -> Result<()> {
         let mut read = || {
             let mut statement = self.connection.prepare_cached(
-                "SELECT name, content, accepted, reason, group_name FROM file WHERE dataset = ?1 ORDER BY name",
+                "SELECT name, content, accepted, reason, group_name, size, modified_ns FROM file WHERE dataset = ?1 ORDER BY name",
             )?;
             let mut rows = statement.query([dataset])?;
             while let Some(row) = rows.next()? {
@@ -282,6 +283,10 @@ impl Index {
                     accepted: row.get(2)?,
                     quarantine_reason: row.get_ref(3)?.as_str_or_null()?,
                     group: row.get_ref(4)?.as_str_or_null()?,
+                    state: FileState {
+                        size: row.get::<_, i64>(5)?.cast_unsigned(),
+                        modified_ns: row.get(6)?,
+                    },
                 });
             }
             rusqlite::Result::Ok(())

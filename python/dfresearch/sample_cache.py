@@ -1,0 +1,101 @@
+"""Where preprocessed samples are kept and how much room they get: what the caller and the environment say.
+
+`DFRESEARCH_SAMPLE_CACHE_DIR` names the folder, or says `off`; `DFRESEARCH_SAMPLE_CACHE_GB` is the room in gigabytes.
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from tqdm import tqdm
+
+import dfresearch_rs
+from dfresearch.training import TrainingError
+
+if TYPE_CHECKING:
+    from dfresearch.data import BatchLoader
+
+BYTES_PER_GIGABYTE = 10**9
+
+FOLDER = "sample_cache"
+OFF = "off"
+
+
+@dataclass(frozen=True)
+class SampleCacheSettings:
+    """A folder for records of preprocessed samples."""
+
+    folder: Path
+    gigabytes: float | None
+    """None: a quarter of the free disk, at most 50."""
+    is_chosen: bool
+    """Whether somebody named the folder; otherwise nobody misses it where it cannot be made."""
+
+
+def resolve(cache_dir: Path, choice: bool | str | os.PathLike[str]) -> SampleCacheSettings | None:
+    """Return the sample cache of a script; None when there is to be none.
+
+    Args:
+        cache_dir: the folder of the datasets, in which the sample cache lies by default.
+        choice: True for the environment's folder or the default one, False or "off" for none, or a folder.
+
+    Raises:
+        ArgumentError: the environment's size is no number of gigabytes.
+    """
+    named = os.environ.get("DFRESEARCH_SAMPLE_CACHE_DIR", "").strip()
+    if not isinstance(choice, bool):
+        named = os.fspath(choice)
+    gigabytes = _gigabytes()
+    if choice is False or named.lower() == OFF or gigabytes == 0:
+        return None
+    folder = Path(named).expanduser() if named else Path(cache_dir) / FOLDER
+    return SampleCacheSettings(folder, gigabytes, is_chosen=bool(named))
+
+
+def _gigabytes() -> float | None:
+    text = os.environ.get("DFRESEARCH_SAMPLE_CACHE_GB", "").strip()
+    if not text:
+        return None
+    try:
+        gigabytes = float(text)
+    except ValueError:
+        gigabytes = -1.0
+    if not 0 <= gigabytes < float("inf"):
+        raise dfresearch_rs.ArgumentError(
+            f"DFRESEARCH_SAMPLE_CACHE_GB: {text!r} is no size in gigabytes; 20 or 0.5, for example"
+        )
+    return gigabytes
+
+
+def warm(loader: "BatchLoader", modality: str, stream: TextIO) -> int:
+    """Decode every sample of a loader that its sample cache lacks, say on `stream` what came of it, and count them.
+
+    Raises:
+        TrainingError: the sample cache is off.
+    """
+    total = len(loader.dataset)
+    if total == 0:
+        return 0
+    with tqdm(total=total, unit="sample", desc=modality, file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
+        report = loader.warm(lambda done, _: bar.update(done - bar.n))
+    state = loader.sample_cache_report()
+    if report is None or state is None:
+        raise TrainingError(
+            "the sample cache is off: see DFRESEARCH_SAMPLE_CACHE_DIR and DFRESEARCH_SAMPLE_CACHE_GB in the environment"
+        )
+    print(
+        f"{modality}: {total} samples: {report.present} were kept already, {report.added} were decoded and kept",
+        file=stream,
+    )
+    if report.not_kept:
+        reason = "the sample cache is full" if state.is_full else "they are too large to be kept"
+        print(f"  {report.not_kept} are decoded in training every time: {reason}", file=stream)
+    for path, reason in report.failed:
+        print(f"  left out: {path}: {reason}", file=stream)
+    size = f"{state.bytes / BYTES_PER_GIGABYTE:.2f} GB, of at most {state.max_bytes / BYTES_PER_GIGABYTE:.1f} GB in all"
+    print(f"  {state.records} records in {state.folder}: {size}", file=stream)
+    for notice in state.notices:
+        print(f"  {notice}", file=stream)
+    return total
