@@ -3,9 +3,9 @@
 Usage: python benches/bench_starvation.py [--media FOLDER] [--rounds N] [--seconds S]
 
 A step is simulated by sleeping, as the CPU does while a GPU computes, and spinning for its last moment. Starved is the
-time spent waiting for batches over all the time, in whole epochs. The wait for an epoch's first batch, which is the
-start of the workers, is left out on all sides, since the epochs of a bench are short; what the workers made ahead
-meanwhile is not, and flatters those who are slow: the baseline's eight batches more than our four.
+time spent waiting for batches over all the time, in whole epochs but for their first batches: as many as the workers
+have in work ahead of the consumer, whose wait is the workers' start. It comes once an epoch, and those of a bench are
+short.
 """
 
 import argparse
@@ -16,14 +16,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import baselines
 from corpus import prepare_corpus
 from measure import Batches, Spread, alternate
 from works import Work, all_works, fresh_folder
+
+from dfresearch.data import PREFETCHED_BATCHES
 
 STEP_MILLISECONDS = (0.5, 1, 2, 5, 10, 20, 50)
 # A sleep may overshoot by this much; the rest of a step is spun away.
 SPIN_SECONDS = 0.0003
 WORKS = ("image-png-2", "video-1")
+# Each of the baseline's workers has two batches in work, which is torch's default.
+BASELINE_AHEAD = 2 * baselines.WORKERS
 BASELINE, FIRST, STEADY = "baseline", "first epoch", "steady state"
 
 
@@ -43,21 +48,17 @@ class Consumer:
         self.step_seconds = step_seconds
         self.waited = self.stepped = 0.0
 
-    def run(self, loader: Batches) -> None:
-        """One epoch."""
-        batches = iter(loader)
-        batch = next(batches, None)
-        if batch is None:
-            raise RuntimeError("the loader delivers no batch")
-        while batch is not None:
-            start = time.perf_counter()
-            step(self.step_seconds)
+    def run(self, loader: Batches, batches: int, ahead: int) -> None:
+        """One epoch of so many batches, of which the first `ahead` (at most half of them) do not count."""
+        uncounted = min(ahead, batches // 2)
+        start = time.perf_counter()
+        for number, _ in enumerate(loader):
             ready = time.perf_counter()
-            batch = next(batches, None)
-            self.stepped += ready - start
-            # After the last batch nothing is waited for.
-            if batch is not None:
-                self.waited += time.perf_counter() - ready
+            step(self.step_seconds)
+            if number >= uncounted:
+                self.waited += ready - start
+                self.stepped += time.perf_counter() - ready
+            start = time.perf_counter()
 
     @property
     def starved(self) -> float:
@@ -65,11 +66,12 @@ class Consumer:
         return self.waited / (self.waited + self.stepped)
 
 
-def run_epochs(step_seconds: float, least_seconds: float, epochs: Iterator[Batches]) -> float:
+def run_epochs(step_seconds: float, least_seconds: float, epochs: Iterator[Batches], ahead: int) -> float:
     """Consume whole epochs, as many as it takes; returns the share starved."""
     consumer = Consumer(step_seconds)
     while consumer.waited + consumer.stepped < least_seconds:
-        consumer.run(next(epochs))
+        loader = next(epochs)
+        consumer.run(loader, len(loader), ahead)  # type: ignore[arg-type]
     return consumer.starved
 
 
@@ -91,9 +93,9 @@ def measure_starvation(
         for milliseconds in steps:
             at = milliseconds / 1000
             contenders: dict[str, Callable[[], float]] = {
-                BASELINE: lambda at=at: run_epochs(at, seconds, iter(work.baseline, None)),
-                FIRST: lambda at=at: run_epochs(at, seconds, first_epochs(work)),
-                STEADY: lambda at=at: run_epochs(at, seconds, itertools.repeat(warm)),
+                BASELINE: lambda at=at: run_epochs(at, seconds, iter(work.baseline, None), BASELINE_AHEAD),
+                FIRST: lambda at=at: run_epochs(at, seconds, first_epochs(work), PREFETCHED_BATCHES),
+                STEADY: lambda at=at: run_epochs(at, seconds, itertools.repeat(warm), PREFETCHED_BATCHES),
             }
             figures = alternate(contenders, rounds)
             starved = {name: Spread.of(values).as_dict() for name, values in figures.items()}

@@ -84,7 +84,7 @@ def measure_work(work: Work, settings: Settings) -> dict[str, Any]:
         "title": work.title,
         "samples": len(work.samples),
         "batch_size": work.batch_size,
-        "cache_bytes": kept["bytes"],
+        "cache_bytes": kept.bytes,
     }
     for name, values in figures.items():
         row[name] = Spread.of(values).as_dict()

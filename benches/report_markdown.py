@@ -280,10 +280,9 @@ def write_starvation(starvation: list[dict[str, Any]]) -> str:
         parts.append(table(["a step takes", *names], rows))
     parts.append("![Share of time starved against the step time](report_starvation.svg)")
     parts.append(
-        "A training whose steps take a fixed time, as on a GPU; the share of the time in which it had no batch. Whole"
-        " epochs without the wait for their first batch. The step costs the CPU nothing here, as it would not where a"
-        " GPU computes. What workers made ahead while the first batch was waited for counts in favour of all, most of"
-        " the slowest: the baseline has eight batches in work at that time, ours four."
+        "A training whose steps take a fixed time, as on a GPU, and the share of the time in which it had no batch."
+        " Whole epochs but for the batches that were in work before the first one came (eight of the baseline's, four of"
+        " ours): starting comes once an epoch, and these epochs are short. A step takes nothing from the CPU here."
     )
     return "\n\n".join(parts)
 

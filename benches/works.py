@@ -31,8 +31,6 @@ SECONDS_UNTIL_TRUSTED = 3.5
 STRETCH_TOLERANCE = 2
 # soxr's filter is not libswresample's, which the competition uses: close to its edge they differ, elsewhere hardly.
 LEAST_CORRELATION = 0.99
-# An epoch of a training split leaves out the samples of an incomplete last batch, each epoch other ones.
-MOST_EPOCHS_TO_FILL = 20
 
 
 @dataclass
@@ -97,20 +95,20 @@ class Work:
         """A loader whose sample cache holds every sample of the split."""
         with fresh_folder(self.view) as sample_cache:
             loader = self.ours(sample_cache, workers=workers)
-            for _ in range(MOST_EPOCHS_TO_FILL):
-                count_samples(loader)
-                if loader.sample_cache_report()["records"] >= len(loader.dataset):
-                    break
-            else:
+            filled = loader.warm()
+            if filled.not_kept or filled.failed:
                 raise RuntimeError(
-                    f"{self.title}: the sample cache holds {loader.sample_cache_report()['records']} of "
-                    f"{len(loader.dataset)} samples after {MOST_EPOCHS_TO_FILL} epochs: {loader.sample_cache_report()}"
+                    f"{self.title}: {filled.not_kept} samples were not kept and {len(filled.failed)} failed:"
+                    f" {loader.sample_cache_report().notices}"
                 )
-            misses = loader.sample_cache_report()["misses"]
+            # The first use of a record in a process looks at its checksum; it is the second epoch that does.
+            count_samples(loader)
+            misses = loader.sample_cache_report().misses
             yield loader
             report = loader.sample_cache_report()
-            if report["misses"] > misses:
-                raise RuntimeError(f"{self.title}: epochs that were to be steady missed the sample cache: {report}")
+            if report.misses > misses:
+                missed = report.misses - misses
+                raise RuntimeError(f"{self.title}: {missed} samples of steady epochs were not in the sample cache")
             loader.close()
 
     def steady_rate(self, least_seconds: float, workers: int = CORES) -> float:
