@@ -40,6 +40,7 @@ from torch import Tensor, nn
 
 import dfresearch_rs
 from dfresearch import command_line, data, download, media_check, sample_cache, samples
+from dfresearch.device_batches import device_batches
 from dfresearch.training import TrainingError, run_to_exit_code
 
 TIME_BUDGET = 600
@@ -110,11 +111,11 @@ def evaluate_model(
     model.to(device).eval()
     try:
         with torch.inference_mode():
-            for inputs, batch_labels in dataloader:
-                output = model(inputs.to(device, non_blocking=True))
+            for inputs, batch_labels in device_batches(dataloader, device):
+                output = model(inputs)
                 logits = getattr(output, "logits", output)
                 probabilities.append(_synthetic_probability(logits, len(batch_labels)).cpu())
-                labels.append(batch_labels)
+                labels.append(batch_labels.cpu())
     finally:
         for module, was_training in training_modes:
             module.training = was_training
@@ -229,9 +230,8 @@ def check(modality: str, arguments: argparse.Namespace) -> None:
 
 def warm(modality: str) -> int:
     """Decode all samples of a modality with every core, as training will want them, and return how many there are."""
-    loader = data.make_dataloader(
-        modality, split="all", target_size=TARGET_IMAGE_SIZE, num_frames=NUM_VIDEO_FRAMES, num_workers=None
-    )
+    size = TARGET_VIDEO_SIZE if modality == "video" else TARGET_IMAGE_SIZE
+    loader = data.make_dataloader(modality, split="all", target_size=size, num_frames=NUM_VIDEO_FRAMES)
     return sample_cache.warm(loader, modality, sys.stdout)
 
 

@@ -32,6 +32,7 @@ from torch.optim import Optimizer
 import prepare
 from dfresearch import training, training_script
 from dfresearch.data import BatchLoader, make_dataloader
+from dfresearch.device_batches import device_batches
 from dfresearch.models import MODEL_REGISTRY, get_model
 from export import generate_model_config
 
@@ -52,7 +53,7 @@ DROPOUT = 0.2
 FREEZE_FEATURE_ENCODER = True  # the convolutions below the transformer, of the models that have them
 WEIGHT_DECAY = 1e-4
 MAX_GRADIENT_NORM = 1.0
-NUM_WORKERS = 4  # decoding threads
+NUM_WORKERS = 4  # decoding threads at most; a core is left to the training
 SEED = 42  # weights, order, windows and augmentation; never the split
 
 
@@ -134,13 +135,11 @@ def train(
             record.epochs += 1
             model.train()
             with budget.running():
-                for inputs, labels in loader:
+                for inputs, labels in device_batches(loader, device):
                     factor = training.learning_rate_factor(record.steps, WARMUP_STEPS, budget.progress)
                     learning_rate = settings.learning_rate * factor
                     training.set_learning_rate(optimizer, learning_rate)
 
-                    inputs = inputs.to(device, non_blocking=True)
-                    labels = labels.to(device, non_blocking=True)
                     with precision.autocast():
                         loss = functional.cross_entropy(model(inputs), labels)
                     loss_value = training.finite_loss(loss, record.steps, learning_rate)

@@ -1,5 +1,6 @@
 """`make_dataloader`: which samples, in which batches, and what happens to files that cannot be decoded."""
 
+import os
 import warnings
 
 import numpy as np
@@ -191,16 +192,20 @@ def test_a_cap_that_keeps_nothing_is_refused(cache, max_per_class):
         data.gather_samples("image", max_per_class=max_per_class)
 
 
-def test_without_a_number_there_is_one_worker_per_core(cache, monkeypatch):
+@pytest.fixture
+def eight_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
+
+
+def test_workers_are_as_many_as_asked_for_up_to_a_core_less_than_there_are(cache, monkeypatch, eight_cores):
     given = []
     loader = dfresearch_rs.Loader
     monkeypatch.setattr(
         dfresearch_rs, "Loader", lambda *listing, **options: given.append(options) or loader(*listing, **options)
     )
-    for num_workers in (None, 0, 3):
+    for num_workers in (None, 0, 3, 8):
         make(num_workers=num_workers)
-    # None is what `dfresearch_rs.Loader` documents as one per core.
-    assert [options["num_workers"] for options in given] == [None, 1, 3]
+    assert [options["num_workers"] for options in given] == [7, 1, 3, 7]
 
 
 # Epochs
@@ -223,8 +228,8 @@ def test_the_seed_decides_order_and_augmentation(cache):
     assert not same(batches(make(seed=5)), batches(make(seed=6)))
 
 
-@pytest.mark.parametrize("num_workers", [None, 0, 1, 2, 8])
-def test_workers_change_nothing_but_speed(cache, num_workers):
+@pytest.mark.parametrize("num_workers", [None, 0, 1, 2, 6])
+def test_workers_change_nothing_but_speed(cache, eight_cores, num_workers):
     assert same(batches(make(num_workers=num_workers)), batches(make(num_workers=3)))
 
 
@@ -253,6 +258,46 @@ def test_the_wait_for_data_is_counted(cache):
     assert loader.data_wait_seconds > 0
 
 
+class Clock:
+    """A clock that a test moves by hand."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+def test_the_wait_is_what_the_loader_takes_and_nothing_else(cache, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(data, "time", clock)
+    truncate(cache / "datasets" / "image" / "photos" / "000007.png")
+    loader = make("all", batch_size=16)
+    gather, quarantine = loader._gather, dfresearch_rs.quarantine
+
+    def slow_gather():
+        clock.now += 20
+        return gather()
+
+    def slow_quarantine(*found):
+        clock.now += 3
+        return quarantine(*found)
+
+    monkeypatch.setattr(loader, "_gather", slow_gather)
+    monkeypatch.setattr(dfresearch_rs, "quarantine", slow_quarantine)
+
+    def epoch():
+        for _batch in loader:
+            clock.now += 1000  # a step
+
+    epoch()
+    assert loader.data_wait_seconds == 3, "the index learns of the bad file when the epoch ends"
+    epoch()
+    assert loader.data_wait_seconds == 23, "the samples are listed anew before the next epoch begins"
+    epoch()
+    assert loader.data_wait_seconds == 23
+
+
 # No data
 
 
@@ -265,7 +310,6 @@ def test_no_data_is_a_warning_with_the_way_out_and_an_empty_loader(tmp_path, mon
     assert len(loader) == len(loader.dataset) == 0
     assert list(loader) == []
     assert loader.quarantined == []
-    assert loader.data_wait_seconds == 0
 
 
 def test_samples_are_no_reason_to_warn(cache):

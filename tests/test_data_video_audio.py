@@ -1,5 +1,6 @@
 """`make_dataloader` for clips and recordings; what it does alike for every modality is in `test_data.py`."""
 
+import os
 import sys
 from types import SimpleNamespace
 
@@ -65,6 +66,8 @@ SHARED_KEYWORDS = {
     "num_workers",
     "prefetch",
     "seed",
+    "rank",
+    "world_size",
 }
 
 
@@ -132,7 +135,8 @@ def test_batches_are_torch_tensors_of_the_documented_kinds(cache, modality, spli
 
 
 @pytest.mark.parametrize("modality", SHAPES)
-def test_workers_change_nothing_but_speed(cache, modality):
+def test_workers_change_nothing_but_speed(cache, monkeypatch, modality):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
     level = {"video": 2, "audio": 0}[modality]
     first = batches(make(modality, augment_level=level, num_workers=1))
     assert same(batches(make(modality, augment_level=level, num_workers=3)), first)

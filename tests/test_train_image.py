@@ -72,6 +72,7 @@ def test_a_training_leaves_a_checkpoint_and_a_summary(workplace, capsys):
     assert (summary["batch_size"], summary["learning_rate"]) == ("8", "0.01")
     assert summary["augment_level"] == "2"
     assert summary["quarantined"] == "0"
+    assert float(summary["data_wait_seconds"]) <= float(summary["training_seconds"])
     assert float(summary["training_seconds"]) <= float(summary["total_seconds"])
     assert 0 <= float(summary["sn34_score"]) <= 1
     assert sorted(path.name for path in CHECKPOINT.iterdir()) == CHECKPOINT_FILES

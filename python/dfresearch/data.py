@@ -4,16 +4,15 @@
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 import dfresearch_rs
-from dfresearch import download, samples, transforms
-from dfresearch.sample_cache import SampleCacheSettings, resolve
+from dfresearch import download, processes, samples, transforms
+from dfresearch.batch_loader import BatchLoader
+from dfresearch.sample_cache import resolve
 from dfresearch.samples import LABEL_MAP, SPLIT_SEED, CacheSurvey
 
 __all__ = [
@@ -163,23 +162,31 @@ def make_dataloader(
     augment_table: Mapping[int, Sequence[object]] | None = None,
     seed: int = 42,
     sample_cache: bool | str | PathLike[str] = True,
-) -> "BatchLoader":
+    rank: int | None = None,
+    world_size: int | None = None,
+) -> BatchLoader:
     """Build the loader of one split of the cached datasets.
 
     The `train` split is shuffled, augmented, and drops its last, shorter batch when there is more than one; every other
     split keeps its order and its content. Of a recording longer than six seconds, `train` takes a random window that is
     another one in every epoch, every other split the middle.
 
+    Of processes that train one model together, each goes through another share of `train`. All shares are equally long,
+    and together they are the epoch of a single process but for the last `len % world_size` samples of its order. For
+    this, all processes have to find the same files in their cache. Every other split is whole in every process, so that
+    its score is that of all samples, unless the share is given.
+
     Args:
         modality: "image", "video" or "audio".
         split: "train", "val", or anything else for all samples.
-        batch_size: samples per batch; no more than there are samples.
+        batch_size: samples per batch of this process; no more than there are in its share.
         target_size: (height, width) of images and frames; without effect for audio.
         num_frames: frames per clip, of which a shorter clip repeats its last; without effect for images and audio.
         augment_level: 0 (none) to 3 (heavy) of `augment_table`, the same for all frames of a clip; without effect
             outside of `train`. None means 1 for images and video, 0 for audio.
         max_per_class: samples of each class, before the split; None means all.
-        num_workers: threads that decode, at least one; None means one per core.
+        num_workers: threads that decode, at most; so many that the training keeps its cores, see
+            `dfresearch.processes.worker_threads`, which None stands for. They change nothing but the speed.
         mode: "competition" (what the competition feeds a model) or "stretch" (the whole picture, antialiased); without
             effect for audio.
         sampling: which frames of a clip: "first" (consecutive ones from the start), "rate" (`frame_rate` a second) or
@@ -193,12 +200,15 @@ def make_dataloader(
             folder that `DFRESEARCH_SAMPLE_CACHE_DIR` names, or `sample_cache` in `CACHE_DIR`; False or "off": nowhere;
             or a folder. `DFRESEARCH_SAMPLE_CACHE_GB` says how much of the disk it may take (by default a quarter of
             what is free, at most 50). The batches are the same with and without it.
+        rank: which share this process goes through, from 0; None means that of `torch.distributed` for `train`.
+        world_size: how many shares there are; None as for `rank`.
 
     Raises:
-        ArgumentError: an argument is none of these.
+        ArgumentError: an argument is none of these, or there are fewer samples than shares.
 
     Warns:
-        UserWarning: there are no samples, and the loader's length is 0; or nothing can be kept in `CACHE_DIR`.
+        UserWarning: there are no samples (the loader's length is 0); nothing can be kept in `CACHE_DIR`; or several
+            processes were started together that `torch.distributed` does not connect: each loads all samples.
     """
     if modality not in DEFAULT_AUGMENT_LEVELS:
         raise dfresearch_rs.ArgumentError(f"modality: {modality!r} is none of {', '.join(DEFAULT_AUGMENT_LEVELS)}")
@@ -211,6 +221,8 @@ def make_dataloader(
         options = {"crop": "random" if is_training else "center"}
     level = DEFAULT_AUGMENT_LEVELS[modality] if augment_level is None else augment_level
     kept = resolve(cache_dir, sample_cache)
+    if is_training or rank is not None or world_size is not None:
+        rank, world_size = processes.share_of_epoch(rank, world_size)
     loader = BatchLoader(
         cache_dir,
         lambda: samples.gather_samples(cache_dir, modality, config, split, max_per_class, SPLIT_SEED),
@@ -219,10 +231,12 @@ def make_dataloader(
         modality=modality,
         augment=_augmentation(modality, augment_table, level) if is_training else None,
         shuffle=is_training,
-        num_workers=None if num_workers is None else max(1, num_workers),
+        num_workers=processes.worker_threads(num_workers),
         prefetch=PREFETCHED_BATCHES,
         seed=seed,
         sample_cache=kept,
+        rank=rank or 0,
+        world_size=world_size or 1,
         **options,
     )
     if len(loader.dataset) == 0:
@@ -253,196 +267,3 @@ def _modality_table(modality: str) -> Mapping[int, Sequence[object]]:
     from dfresearch import audio_transforms
 
     return audio_transforms.AUDIO_AUGMENTATION_LEVELS
-
-
-class BatchLoader:
-    """Iterates over `(inputs, labels)` batches; every iteration is a new epoch.
-
-    Inputs are images `[B, 3, H, W]` uint8, clips `[B, T, 3, H, W]` uint8 or recordings `[B, 96000]` float32 (six
-    seconds, mono, 16 kHz), labels `[B]` int64 (0 real, 1 synthetic). A batch is a function of the samples that
-    were listed when the epoch began, the seed, the epoch and its place in the epoch, whatever the number of workers.
-
-    A sample that cannot be decoded is left out of its batch and named in `quarantined`. When the epoch ends, the index
-    of the cache learns of it, and later epochs do not list it.
-    """
-
-    def __init__(
-        self,
-        cache_dir: Path,
-        gather: Callable[[], dfresearch_rs.Samples],
-        *,
-        batch_size: int,
-        drop_last: bool,
-        seed: int,
-        sample_cache: SampleCacheSettings | None = None,
-        **options: Any,
-    ) -> None:
-        """Load what `gather` lists, now and after a quarantine; `options` are `dfresearch_rs.Loader`'s."""
-        if batch_size < 1:
-            raise dfresearch_rs.ArgumentError(f"batch_size: {batch_size} is less than one sample")
-        self._cache_dir = Path(cache_dir)
-        self._gather = gather
-        self._batch_size = batch_size
-        self._drop_last = drop_last
-        self._seed = seed
-        self._sample_cache = sample_cache
-        self._options = options
-        self._epoch = 0
-        self._is_mid_epoch = False
-        self._is_resumed = False
-        self._listing_is_stale = False
-        self._quarantined: dict[Path, str] = {}
-        self._data_wait_seconds = 0.0
-        self._native: dfresearch_rs.Loader | None = None
-        self._open(gather())
-        self._had_samples = self._native is not None
-
-    dataset: dfresearch_rs.Samples
-    """The samples that are listed now."""
-
-    def __len__(self) -> int:
-        """Return the number of batches of an epoch; a quarantine may make the epoch that finds it shorter."""
-        return 0 if self._native is None else len(self._native)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Load the next epoch, or the rest of the epoch that `load_state_dict` names."""
-        if not self._is_resumed and self._listing_is_stale:
-            self._open(self._gather_again())
-        native = self._native
-        if native is None:
-            if self._had_samples:
-                raise dfresearch_rs.LoaderError(
-                    f"no sample is left in {self._cache_dir}: its files are gone or quarantined"
-                )
-            return
-        if not self._is_resumed:
-            native.set_epoch(self._epoch)
-        self._is_resumed = False
-        self._epoch += 1
-        self._is_mid_epoch = True
-        try:
-            yield from native
-            self._is_mid_epoch = False
-        finally:
-            self._record_quarantine(native)
-
-    @property
-    def quarantined(self) -> list[tuple[Path, str]]:
-        """The samples that this loader could not decode, each with the reason."""
-        found = dict(self._quarantined)
-        if self._native is not None:
-            found.update((Path(path), reason) for path, reason in self._native.quarantined)
-        return list(found.items())
-
-    @property
-    def data_wait_seconds(self) -> float:
-        """Seconds that the consumer waited for batches, over all epochs."""
-        return self._data_wait_seconds + (0.0 if self._native is None else self._native.data_wait_seconds)
-
-    def warm(self, progress: Callable[[int, int], object] | None = None) -> "dfresearch_rs.WarmReport | None":
-        """Decode every sample that the sample cache lacks, before the first epoch; None where none is kept.
-
-        `progress(done, total)` is called several times a second. What cannot be decoded is quarantined.
-        """
-        if self._native is None or self._sample_cache is None:
-            return None
-        report = self._native.warm(progress)
-        dfresearch_rs.quarantine(self._cache_dir, report.undecodable)
-        self._listing_is_stale = self._listing_is_stale or bool(report.undecodable)
-        return report
-
-    def sample_cache_report(self) -> "dfresearch_rs.SampleCacheReport | None":
-        """Return what the sample cache holds and did for this loader; None where none is kept."""
-        return None if self._native is None else self._native.sample_cache_report()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Make `epoch` (from 0) the next one; without it, epochs count up by themselves."""
-        self._epoch = epoch
-        self._is_mid_epoch = False
-        self._is_resumed = False
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return where the loader stands, for `load_state_dict` in this or another process.
-
-        In the middle of an epoch the samples of that epoch are part of it, since the cache's listing may change before
-        the epoch is resumed.
-        """
-        state: dict[str, Any] = {"seed": self._seed, "batch_size": self._batch_size, "epoch": self._epoch}
-        if self._is_mid_epoch and self._native is not None:
-            state["loader"] = self._native.state_dict()
-            state["samples"] = [(self._relative(path), label) for path, label in self.dataset]
-        return state
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken: the next batch is the one that came next there.
-
-        Raises:
-            ValueError: the state is of a loader with another seed or batch size.
-        """
-        for key, value in (("seed", self._seed), ("batch_size", self._batch_size)):
-            if state[key] != value:
-                raise ValueError(f"{key}: the state was taken with {state[key]}, this loader has {value}")
-        self.set_epoch(state["epoch"])
-        if "loader" in state:
-            self._open(dfresearch_rs.Samples([(self._cache_dir / path, label) for path, label in state["samples"]]))
-            assert self._native is not None
-            self._native.load_state_dict(state["loader"])
-            self._epoch -= 1
-            self._is_resumed = self._is_mid_epoch = True
-            self._listing_is_stale = True
-
-    def close(self) -> None:
-        """Stop the workers; a later iteration starts them again."""
-        if self._native is not None:
-            self._native.close()
-
-    def _gather_again(self) -> dfresearch_rs.Samples:
-        """List the samples anew, without those that failed here, even if their files have changed since."""
-        listing = self._gather()
-        kept = [position for position, (path, _) in enumerate(listing) if path not in self._quarantined]
-        return listing if len(kept) == len(listing) else listing.select(kept)
-
-    def _open(self, listing: dfresearch_rs.Samples) -> None:
-        """Load `listing` from now on."""
-        if self._native is not None:
-            self._quarantined = dict(self.quarantined)
-            self._data_wait_seconds = self.data_wait_seconds
-            self._native.close()
-        self.dataset = listing
-        self._listing_is_stale = False
-        count = len(listing)
-        self._native = self._native_loader(listing) if count else None
-
-    def _native_loader(self, listing: dfresearch_rs.Samples) -> dfresearch_rs.Loader:
-        options = {
-            "batch_size": min(self._batch_size, len(listing)),
-            "drop_last": self._drop_last and len(listing) > self._batch_size,
-            "seed": self._seed,
-        } | self._options
-        kept = self._sample_cache
-        if kept is None:
-            return dfresearch_rs.Loader(listing, **options)
-        try:
-            return dfresearch_rs.Loader(listing, sample_cache=kept.folder, sample_cache_gb=kept.gigabytes, **options)
-        except OSError as error:
-            if kept.is_chosen:
-                raise
-            # Nobody asked for it: training goes on as if there were none.
-            self._sample_cache = None
-            warnings.warn(f"no samples are kept between epochs: {error}", stacklevel=4)
-            return dfresearch_rs.Loader(listing, **options)
-
-    def _record_quarantine(self, native: "dfresearch_rs.Loader") -> None:
-        """Tell the cache's index what the epoch could not decode.
-
-        A file that could not even be read is not marked: it may lie on a disk that comes back.
-        """
-        found = [(Path(path), reason) for path, reason in native.quarantined if Path(path) not in self._quarantined]
-        if found:
-            undecodable = {Path(path) for path, _ in native.undecodable}
-            dfresearch_rs.quarantine(self._cache_dir, [entry for entry in found if entry[0] in undecodable])
-            self._quarantined.update(found)
-            self._listing_is_stale = True
-
-    def _relative(self, path: Path) -> str:
-        return str(path.relative_to(self._cache_dir) if path.is_relative_to(self._cache_dir) else path)

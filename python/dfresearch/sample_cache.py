@@ -15,7 +15,7 @@ import dfresearch_rs
 from dfresearch.training import TrainingError
 
 if TYPE_CHECKING:
-    from dfresearch.data import BatchLoader
+    from dfresearch.batch_loader import BatchLoader
 
 BYTES_PER_GIGABYTE = 10**9
 

@@ -5,6 +5,7 @@ Everything is said in the arguments; `dfresearch.data` calls these functions wit
 
 import os
 import warnings
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -23,7 +24,9 @@ __all__ = [
     "default_cache_dir",
     "gather_samples",
     "load_dataset_config",
+    "pack_listing",
     "survey_cache",
+    "unpack_listing",
 ]
 
 LABEL_MAP = {"real": 0, "synthetic": 1, "semisynthetic": 1}
@@ -31,6 +34,9 @@ LABEL_MAP = {"real": 0, "synthetic": 1, "semisynthetic": 1}
 
 # What the split is drawn with: never a training's seed, or two trainings would validate on different samples.
 SPLIT_SEED = 42
+
+# Names of files hold little that more effort would find.
+FASTEST_COMPRESSION = 1
 
 # How many files a message names before it only counts them.
 NAMED_FILES = 3
@@ -99,6 +105,24 @@ def gather_samples(
     for note in _notes(report):
         warnings.warn(note, stacklevel=2)
     return samples
+
+
+def pack_listing(listing: Samples, root: Path) -> dict[str, bytes]:
+    """Return paths and labels in little memory; what lies in `root` is found in another `root` as well."""
+    prefix = f"{root}/"
+    paths, labels = [], bytearray()
+    for path, label in listing:
+        paths.append(str(path).removeprefix(prefix))
+        labels.append(label)
+    packed = {"paths": "\0".join(paths).encode(), "labels": bytes(labels)}
+    return {name: zlib.compress(content, level=FASTEST_COMPRESSION) for name, content in packed.items()}
+
+
+def unpack_listing(packed: Mapping[str, bytes], root: Path) -> Samples:
+    """Return the samples that `pack_listing` packed, in their order."""
+    paths, labels = zlib.decompress(packed["paths"]).decode(), zlib.decompress(packed["labels"])
+    names = paths.split("\0") if labels else []
+    return Samples([(os.path.join(root, name), label) for name, label in zip(names, labels, strict=True)])
 
 
 @dataclass(frozen=True)

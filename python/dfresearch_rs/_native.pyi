@@ -659,11 +659,13 @@ class Loader:
     @property
     def data_wait_seconds(self) -> float:
         """Seconds that the consumer has waited for batches, over all iterations."""
-    def warm(self, progress: Callable[[int, int], object] | None = None) -> WarmReport:
-        """Fill the sample cache with all samples before the first epoch, on `num_workers` threads.
+    def warm(
+        self, progress: Callable[[int, int], object] | None = None, *, num_workers: int | None = None
+    ) -> WarmReport:
+        """Fill the sample cache with all samples before the first epoch.
 
-        ``progress(done, total)`` is called several times a second; what it raises ends the work, as Ctrl-C does. What
-        was kept until then stays.
+        It takes `num_workers` threads, by default one per core, whatever the loader has. ``progress(done, total)`` is
+        called several times a second; what it raises ends the work, as Ctrl-C does. What was kept until then stays.
 
         Raises:
             ArgumentError: the loader was made without a `sample_cache`.

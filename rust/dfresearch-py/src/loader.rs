@@ -85,6 +85,11 @@ impl Progress {
     }
 }
 
+/// As many threads as this process may run at the same time.
+fn all_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -130,8 +135,7 @@ impl Loader {
     ) -> PyResult<Self> {
         let py = samples.py();
         let list = extract_samples(samples)?;
-        let num_workers =
-            num_workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let num_workers = num_workers.unwrap_or_else(all_cores);
         let shard = Shard { rank, world_size };
         let settings = LoaderSettings { batch_size, shuffle, drop_last, num_workers, prefetch, seed, shard };
         run_detached(py, || settings.check())?;
@@ -298,8 +302,13 @@ impl Loader {
         Ok(self.progress(py)?.data_wait.as_secs_f64())
     }
 
-    #[pyo3(signature = (progress = None))]
-    fn warm(&self, py: Python<'_>, progress: Option<&Bound<'_, PyAny>>) -> PyResult<WarmReport> {
+    #[pyo3(signature = (progress = None, *, num_workers = None))]
+    fn warm(
+        &self,
+        py: Python<'_>,
+        progress: Option<&Bound<'_, PyAny>>,
+        num_workers: Option<usize>,
+    ) -> PyResult<WarmReport> {
         let Some(cache) = &self.cache else {
             return Err(argument_error(py, "sample_cache", "this loader was made without a cache to fill"));
         };
@@ -311,7 +320,7 @@ impl Loader {
             told.transpose().map(drop)
         };
         let report = run_watched(py, watch, |stop| {
-            self.pipeline.warm(&self.samples, cache, self.settings.num_workers, &done, stop)
+            self.pipeline.warm(&self.samples, cache, num_workers.unwrap_or_else(all_cores), &done, stop)
         })?;
         watch(py)?;
         Ok(report.into())
