@@ -21,6 +21,7 @@ from typing import Any
 
 from bench_ceiling import measure_ceiling
 from bench_indexed import SIZES, measure_size
+from bench_loader import measure_work
 from bench_peers import measure_peers, peer_works
 from bench_scaling import EPOCHS, MEMORY_WORK, measure_memory, measure_threads
 from bench_scaling import WORKS as THREADED_WORKS
@@ -28,10 +29,10 @@ from bench_starvation import STEP_MILLISECONDS, measure_starvation
 from bench_starvation import WORKS as STARVED_WORKS
 from corpus import prepare_corpus
 from machine import CpuTime, describe_commit, describe_machine, describe_versions
-from measure import Spread, alternate, epoch_rate, format_rate, ratios, steady_rate
+from measure import format_rate
 from report_markdown import write_markdown
 from report_plots import plot_starvation, plot_throughput
-from works import Work, all_works, compare_outputs
+from works import Work, all_works
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -65,41 +66,16 @@ def say(text: str) -> None:
 # --- the sections -----------------------------------------------------------------------------------------------------
 
 
-def measure_work(work: Work, settings: Settings) -> dict[str, Any]:
-    """The row of one work: the baseline, and ours without a sample cache, in its first epoch and in later ones."""
-    compare_outputs(work)
-    with work.warm_loader() as warm:
-        figures = alternate(
-            {
-                "baseline": lambda: epoch_rate(work.baseline),
-                "uncached": work.uncached_rate,
-                "first": work.first_epoch_rate,
-                "steady": lambda: steady_rate(warm, settings.steady_seconds),
-            },
-            settings.rounds,
-        )
-        kept = warm.sample_cache_report()
-    row: dict[str, Any] = {
-        "work": work.name,
-        "title": work.title,
-        "samples": len(work.samples),
-        "batch_size": work.batch_size,
-        "cache_bytes": kept.bytes,
-    }
-    for name, values in figures.items():
-        row[name] = Spread.of(values).as_dict()
-    for name in ("uncached", "first", "steady"):
-        row[f"{name}_ratio"] = ratios(figures[name], figures["baseline"]).as_dict()
-    row["first_to_uncached"] = ratios(figures["first"], figures["uncached"]).as_dict()
-    say(
-        f"{work.title}: baseline {format_rate(row['baseline']['median'])}/s, first epoch"
-        f" {row['first_ratio']['median']:.2f}x, steady state {row['steady_ratio']['median']:.2f}x"
-    )
-    return row
-
-
 def table_section(works: dict[str, Work], settings: Settings) -> list[dict[str, Any]]:
-    return [measure_work(work, settings) for work in works.values()]
+    rows = []
+    for work in works.values():
+        rows.append(measure_work(work, settings.rounds, settings.steady_seconds))
+        row = rows[-1]
+        say(
+            f"{work.title}: baseline {format_rate(row['baseline']['median'])}/s, first epoch"
+            f" {row['first_ratio']['median']:.2f}x, steady state {row['steady_ratio']['median']:.2f}x"
+        )
+    return rows
 
 
 def ceiling_section(works: dict[str, Work], settings: Settings) -> dict[str, Any]:

@@ -245,25 +245,25 @@ def write_peers(peers: list[dict[str, Any]]) -> str:
                     row["difference"],
                 ]
             )
-        parts.append(f"### {work['title']}")
+        parts.append(f"### {work['title']}, {work['samples']} files")
         parts.append(
             table(
                 ["", "first epoch, per second", "ours to it", "later epochs", "ours to it", "difference, mean (most)"],
                 rows,
             )
         )
-        absent = [f"{module}: {reason}" for module, reason in work["absent"].items()]
+        absent = [f"{module.partition('_')[0]} ({reason})" for module, reason in work["absent"].items()]
         if absent:
-            parts.append("Not measured: " + "; ".join(absent) + ".")
-    kept = "; ".join(f"{name}: {cache}" for name, cache in caches.items())
+            parts.append("Not measured: " + ", ".join(absent) + ".")
+    kept = "; ".join(f"by {name} {cache}" for name, cache in caches.items() if cache != "nothing")
     parts.append(
         "The same files, cropped to the middle and resized to 224x224 (clips: the first 16 frames), no augmentation, no"
         " re-save, as many threads or workers as cores, batches in planes, in order. A peer runs in a process of its"
         " own (`benches/peers/`); its imports are not timed, what it does to open its loader is part of its first"
         " epoch. *Difference*: of its pixels to ours in grey levels; decoders and bilinear kernels round differently,"
-        f" and FFmpeg's scaler averages over what it skips. What each keeps from one epoch to the next: {kept}. Who"
-        " keeps nothing decodes every epoch anew; there the ratio of later epochs shows what a cache is worth, and the"
-        " ratio of first epochs whose decoding is faster."
+        f" and FFmpeg's scaler averages over what it skips. Kept from one epoch to the next: {kept}. The others keep"
+        " nothing and decode every epoch anew, as DALI and torchvision do: there the ratio of later epochs shows what a"
+        " cache is worth, and that of first epochs whose decoding is faster."
     )
     return "\n\n".join(parts)
 
@@ -281,8 +281,8 @@ def write_starvation(starvation: list[dict[str, Any]]) -> str:
     parts.append("![Share of time starved against the step time](report_starvation.svg)")
     parts.append(
         "A training whose steps take a fixed time, as on a GPU, and the share of the time in which it had no batch."
-        " Whole epochs but for the batches that were in work before the first one came (eight of the baseline's, four of"
-        " ours): starting comes once an epoch, and these epochs are short. A step takes nothing from the CPU here."
+        " Whole epochs but for the batches that were in work before the first one came (eight of the baseline's, four"
+        " of ours): starting comes once an epoch, and these epochs are short. A step takes nothing from the CPU here."
     )
     return "\n\n".join(parts)
 

@@ -10,7 +10,7 @@ from nvidia.dali import fn, pipeline_def, types
 from peers import NUM_FRAMES, SIZE
 
 NAME = f"NVIDIA DALI {dali.__version__}, CPU"
-CACHE = "its pipeline and threads; a cache of decoded images it has for the GPU alone"
+CACHE = "its pipeline (it caches decoded images for the GPU alone)"
 PREFETCHED_BATCHES = 4
 
 

@@ -11,7 +11,7 @@ from torchvision.transforms.v2.functional import resized_crop
 from peers import SIZE, centre_box
 
 NAME = f"torchvision {torchvision.__version__.partition('+')[0]}, DataLoader"
-CACHE = "nothing; its worker processes"
+CACHE = "its worker processes"
 
 
 class ImageFiles(Dataset):
