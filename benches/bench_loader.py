@@ -2,9 +2,9 @@
 
 Usage: python benches/bench_loader.py [--media FOLDER] [--rounds N] [--seconds S] [--only NAME ...]
 
-For each work of the report: the baseline, and ours without a sample cache, in the epoch that fills it and in later ones,
-in alternating rounds. Then what the report leaves out: other settings, first epochs without a sample cache alone. What
-both sides deliver is compared before anything is timed. Without --media a corpus is made in .bench/ once.
+For each work of the report: the baseline, and ours without a sample cache, in the epoch that fills it and in later
+ones, in alternating rounds. Then what the report leaves out: other settings, first epochs without a sample cache alone.
+What both sides deliver is compared before anything is timed. Without --media a corpus is made in .bench/ once.
 """
 
 import argparse
