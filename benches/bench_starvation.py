@@ -90,6 +90,7 @@ def measure_starvation(
     """The share of time starved, by step time: baseline, our first epoch and our steady state in alternating rounds."""
     rows = []
     with work.warm_loader() as warm:
+        batches = len(warm)
         for milliseconds in steps:
             at = milliseconds / 1000
             contenders: dict[str, Callable[[], float]] = {
@@ -100,7 +101,7 @@ def measure_starvation(
             figures = alternate(contenders, rounds)
             starved = {name: Spread.of(values).as_dict() for name, values in figures.items()}
             rows.append({"step_milliseconds": milliseconds, "starved": starved})
-    return {"work": work.name, "title": work.title, "batch_size": work.batch_size, "rows": rows}
+    return {"work": work.name, "title": work.title, "batch_size": work.batch_size, "batches": batches, "rows": rows}
 
 
 def main() -> None:
