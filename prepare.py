@@ -210,7 +210,11 @@ def verify(modalities: Sequence[str], arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps({survey.modality: survey.as_dict() for survey in surveys}, indent=2))
     else:
-        print("\n".join(survey.table() for survey in surveys))
+        for survey in surveys:
+            print(survey.table())
+            kept = sample_cache.line(data.CACHE_DIR, survey.modality)
+            if kept is not None:
+                print(kept)
     if not any(survey.num_samples for survey in surveys):
         chosen = " of the chosen datasets" if arguments.datasets or arguments.media_type else ""
         raise TrainingError(f"there is no usable sample{chosen} in {data.CACHE_DIR}")

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import dfresearch_rs
-from dfresearch import data
+from dfresearch import batch_loader, data
 
 CONFIG = {
     "datasets": [
@@ -270,7 +270,7 @@ class Clock:
 
 def test_the_wait_is_what_the_loader_takes_and_nothing_else(cache, monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(data, "time", clock)
+    monkeypatch.setattr(batch_loader, "time", clock)
     truncate(cache / "datasets" / "image" / "photos" / "000007.png")
     loader = make("all", batch_size=16)
     gather, quarantine = loader._gather, dfresearch_rs.quarantine

@@ -68,6 +68,8 @@ SHARED_KEYWORDS = {
     "seed",
     "rank",
     "world_size",
+    "sample_cache",
+    "sample_cache_gb",
 }
 
 

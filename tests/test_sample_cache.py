@@ -1,10 +1,13 @@
 """The sample cache as Python sees it: the same batches with and without it, for every modality, whoever fills it."""
 
+import gc
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -358,6 +361,29 @@ def test_warm_command(cache, capsys, monkeypatch):
     loader = make()
     list(loader)
     assert (loader.sample_cache_report().misses, loader.quarantined) == (0, [])
+
+
+def test_verify_says_what_is_kept_and_it_can_be_cleared(cache, capsys):
+    arguments = prepare.parse_arguments(["--verify", "--modality", "image"])
+    prepare.run(arguments)
+    assert "sample cache" not in capsys.readouterr().out
+    loader = make()
+    list(loader)
+    prepare.run(arguments)
+    output = capsys.readouterr().out
+    assert re.search(
+        rf"^sample cache: {2 * PER_DATASET} records, 0\.\d\d GB in {cache / 'sample_cache'}$", output, re.M
+    )
+    (store,) = dfresearch_rs.survey_sample_cache(cache / "sample_cache")
+    assert (store.modality, store.records, store.is_current, store.is_open) == ("image", 2 * PER_DATASET, True, True)
+    assert "16" in store.preprocessing
+    assert abs(store.last_use.timestamp() - time.time()) < 600
+    assert dfresearch_rs.clear_sample_cache(cache / "sample_cache") == (0, 0, [store.folder])
+    del loader
+    gc.collect()
+    assert dfresearch_rs.clear_sample_cache(cache / "sample_cache")[0] == 1
+    assert dfresearch_rs.survey_sample_cache(cache / "sample_cache") == []
+    assert dfresearch_rs.survey_sample_cache(cache / "nowhere") == []
 
 
 def test_warm_command_says_why_it_keeps_nothing(cache, capsys, monkeypatch):

@@ -54,6 +54,19 @@ def resolve(cache_dir: Path, choice: bool | str | os.PathLike[str]) -> SampleCac
     return SampleCacheSettings(folder, gigabytes, is_chosen=bool(named))
 
 
+def line(cache_dir: Path, modality: str) -> str | None:
+    """Say in one line what is kept of a modality; None where that is nothing."""
+    settings = resolve(cache_dir, True)
+    stores = [] if settings is None else dfresearch_rs.survey_sample_cache(settings.folder)
+    stores = [store for store in stores if store.modality == modality]
+    if settings is None or not stores:
+        return None
+    records, size = sum(store.records for store in stores), sum(store.bytes for store in stores)
+    stale = sum(not store.is_current for store in stores)
+    made = f", {stale} of {len(stores)} stores made by another version, which make way first" if stale else ""
+    return f"sample cache: {records} records, {size / BYTES_PER_GIGABYTE:.2f} GB in {settings.folder}{made}"
+
+
 def _gigabytes() -> float | None:
     text = os.environ.get("DFRESEARCH_SAMPLE_CACHE_GB", "").strip()
     if not text:

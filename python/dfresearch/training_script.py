@@ -14,6 +14,7 @@ replaces in it is what runs.
 import argparse
 import contextlib
 import math
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -161,6 +162,7 @@ def run(script: TrainingScript, settings: Settings, budget: training.Budget) -> 
 
         total_seconds = time.perf_counter() - started_at
         quarantined = count_quarantined(known_quarantined, [train_loader, val_loader])
+        print_sample_cache_notices([train_loader, val_loader])
         seconds = budget.training_seconds
         summary = script.report(
             scores, settings, record, model, train_loader, quarantined, seconds, total_seconds, device
@@ -261,6 +263,13 @@ def quarantined_files(modality: str) -> set[Path]:
 def count_quarantined(known: Iterable[Path], loaders: Sequence[BatchLoader]) -> int:
     """Count the files that cannot be decoded, whether `known` before or found by `loaders`."""
     return len({*known}.union(path for loader in loaders for path, _ in loader.quarantined))
+
+
+def print_sample_cache_notices(loaders: Sequence[BatchLoader]) -> None:
+    """Tell why samples are decoded in every epoch, and what was damaged, on standard error."""
+    reports = [report for loader in loaders if (report := loader.sample_cache_report()) is not None]
+    for notice in dict.fromkeys(notice for report in reports for notice in report.notices):
+        print(f"sample cache: {notice}", file=sys.stderr)
 
 
 def summarize(

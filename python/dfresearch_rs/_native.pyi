@@ -1,6 +1,7 @@
 """The extension module behind ``dfresearch_rs``."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, SupportsIndex, TypeAlias, final, overload
@@ -699,6 +700,41 @@ class SampleCacheReport:
     """Whether nothing more is kept."""
     notices: Final[list[str]]
     """What a person should know: why nothing is kept, what was damaged, what was removed."""
+
+@final
+class SampleStore:
+    """The records of one modality and preprocessing, as they lie on the disk."""
+
+    folder: Final[Path]
+    modality: Final[str | None]
+    """None, as `preprocessing`, where the store does not say what it is; it is never used."""
+    preprocessing: Final[str | None]
+    """In words."""
+    records: Final[int]
+    bytes: Final[int]
+    """On the disk."""
+    last_use: Final[datetime]
+    """In UTC."""
+    is_current: Final[bool]
+    """Whether this build on this machine would use it; another decoder's store makes way first."""
+    is_open: Final[bool]
+    """Whether some process uses it now."""
+
+def survey_sample_cache(folder: str | PathLike[str]) -> list[SampleStore]:
+    """Say what a sample cache holds, the most recently used store first; nothing where there is no such folder.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+
+def clear_sample_cache(folder: str | PathLike[str]) -> tuple[int, int, list[Path]]:
+    """Remove all stores that no process uses.
+
+    Returns how many they were, what they took in bytes, and the folders of those that are in use and stay.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
 
 @final
 class WarmReport:

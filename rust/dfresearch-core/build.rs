@@ -25,8 +25,9 @@ const DECODER_SOURCES: [&str; 9] = [
 ];
 
 /// The crates that they decode and compute with; what these depend on goes in as well.
-const DECODER_CRATES: [&str; 12] = [
+const DECODER_CRATES: [&str; 13] = [
     "bytemuck",
+    "crc32fast",
     "fast_image_resize",
     "ffmpeg-next",
     "flate2",

@@ -53,7 +53,9 @@ mod _native {
     #[pymodule_export]
     use crate::preprocess::{preprocess_audio, preprocess_image, preprocess_video};
     #[pymodule_export]
-    use crate::sample_cache::{SampleCacheReport, WarmReport};
+    use crate::sample_cache::{SampleCacheReport, SampleStore, WarmReport};
+    #[pymodule_export]
+    use crate::sample_cache::{clear_sample_cache, survey_sample_cache};
     #[pymodule_export]
     use crate::store::{DatasetReport, Samples, StoreReport, gather_samples, quarantine, survey_cache};
     #[pymodule_export]

@@ -1,10 +1,14 @@
 //! What the sample cache holds and did, and what was put there ahead of training.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use dfresearch_core::loader::{self, Quarantined};
+use dfresearch_core::sample_cache::{Cleared, StoreSummary};
 use dfresearch_core::{Error, Result, sample_cache};
 use pyo3::prelude::*;
+
+use crate::errors::run_detached;
 
 /// Bytes of a gigabyte.
 const GIGABYTE: f64 = 1e9;
@@ -50,6 +54,50 @@ impl From<sample_cache::SampleCacheReport> for SampleCacheReport {
             notices: report.notices,
         }
     }
+}
+
+/// The records of one modality and preprocessing, as they lie on the disk.
+#[pyclass(frozen, get_all, module = "dfresearch_rs")]
+pub struct SampleStore {
+    folder: PathBuf,
+    modality: Option<&'static str>,
+    preprocessing: Option<String>,
+    records: u64,
+    bytes: u64,
+    last_use: SystemTime,
+    is_current: bool,
+    is_open: bool,
+}
+
+impl From<StoreSummary> for SampleStore {
+    fn from(summary: StoreSummary) -> Self {
+        let StoreSummary { folder, settings, records, bytes, last_use, is_current, is_open } = summary;
+        let (modality, preprocessing) =
+            settings.map(|settings| (settings.modality.name(), settings.preprocessing)).unzip();
+        Self { folder, modality, preprocessing, records, bytes, last_use, is_current, is_open }
+    }
+}
+
+#[pymethods]
+impl SampleStore {
+    fn __repr__(&self) -> String {
+        let (name, gigabytes) = (self.modality.unwrap_or("unreadable"), self.bytes as f64 / GIGABYTE);
+        format!("SampleStore({name}, {} records, {gigabytes:.2} GB)", self.records)
+    }
+}
+
+/// All stores below a folder.
+#[pyfunction]
+pub fn survey_sample_cache(py: Python<'_>, folder: PathBuf) -> PyResult<Vec<SampleStore>> {
+    let stores = run_detached(py, || sample_cache::survey(&folder))?;
+    Ok(stores.into_iter().map(SampleStore::from).collect())
+}
+
+/// Removes all stores that nobody has open.
+#[pyfunction]
+pub fn clear_sample_cache(py: Python<'_>, folder: PathBuf) -> PyResult<(usize, u64, Vec<PathBuf>)> {
+    let Cleared { stores, bytes, in_use } = run_detached(py, || sample_cache::clear(&folder))?;
+    Ok((stores, bytes, in_use))
 }
 
 /// What `Loader.warm` did.

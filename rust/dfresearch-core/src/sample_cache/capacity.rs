@@ -159,10 +159,22 @@ impl Capacity {
         let granted = wanted.min(room.bytes);
         match extend(granted) {
             Ok(()) => Ok(Reserved::Done),
-            // Other users of the disk were faster.
-            Err(error) if is_disk_full(&error) && needed < granted => extend(needed).map(|()| Reserved::Done),
+            // Other users of the disk were faster, or files may not be that long here.
+            Err(error)
+                if (is_disk_full(&error) || error.kind() == ErrorKind::FileTooLarge) && needed < granted =>
+            {
+                extend(needed).map(|()| Reserved::Done)
+            }
             Err(error) => Err(error),
         }
+    }
+
+    /// What there is to say when nothing more is kept for this reason.
+    pub fn full(&self, reason: &str) -> String {
+        let root = self.root.display();
+        format!(
+            "{root}: no further samples are kept: {reason}; raise DFRESEARCH_SAMPLE_CACHE_GB or make room"
+        )
     }
 
     /// What the cap and the disk leave, and which of them it is that leaves so little.
@@ -175,9 +187,11 @@ impl Capacity {
             let reason = format!("{held} of {} bytes are used", self.max_bytes);
             Room { bytes: allowed, reason }
         } else {
-            let (free, reserve) = (space.free >> 20, space.reserve() >> 20);
-            let reason =
-                format!("the disk is full: {free} MiB are free, and {reserve} MiB are left free always");
+            let reason = format!(
+                "the disk is full: {} MiB are free, and {} MiB are left free always",
+                space.free >> 20,
+                space.reserve() >> 20
+            );
             Room { bytes: free, reason }
         })
     }

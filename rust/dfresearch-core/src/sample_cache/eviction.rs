@@ -3,6 +3,7 @@
 //! A store that any process has open stays, whatever it is. Of the others first those go that this program would not
 //! read any more, then those that nobody has used for a day; always the longest unused first.
 
+use std::cmp::Reverse;
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
@@ -65,7 +66,7 @@ pub fn survey(root: &Path) -> Result<Vec<StoreSummary>> {
             last_use: store.last_use,
         });
     }
-    summaries.sort_by(|one, other| other.last_use.cmp(&one.last_use));
+    summaries.sort_by_key(|store| Reverse(store.last_use));
     Ok(summaries)
 }
 

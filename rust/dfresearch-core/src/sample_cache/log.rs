@@ -182,7 +182,7 @@ impl Log {
     }
 }
 
-/// The logs of a store that this process knows of, without a gap from the first on.
+/// The logs of a store that this process knows of.
 #[derive(Debug)]
 pub(super) struct Logs {
     store: PathBuf,
@@ -201,7 +201,7 @@ impl Logs {
     }
 
     pub fn opened(&self) -> impl Iterator<Item = &Arc<Log>> {
-        self.logs.iter().map_while(OnceLock::get)
+        self.logs.iter().filter_map(OnceLock::get)
     }
 
     /// A log, opened and taken in if it was not yet; none when it is not there.

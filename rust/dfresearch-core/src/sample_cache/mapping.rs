@@ -25,6 +25,8 @@ pub(super) struct Windows {
     windows: Box<[OnceLock<MmapRaw>]>,
     /// Up to here the file is there, and stays there.
     committed: AtomicU64,
+    /// As long was the file when somebody looked. What is committed stays when it becomes shorter.
+    length: AtomicU64,
 }
 
 impl Windows {
@@ -32,16 +34,20 @@ impl Windows {
     pub fn new(file: File, window_bytes: u64, most_bytes: u64) -> Self {
         let count = usize::try_from(most_bytes.div_ceil(window_bytes)).unwrap_or(usize::MAX);
         let windows = (0..count).map(|_| OnceLock::new()).collect();
-        Self { file, window_bytes, windows, committed: AtomicU64::new(0) }
+        let (committed, length) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { file, window_bytes, windows, committed, length }
     }
 
     /// Takes note that a writer has told of a record that ends here. False when the record is not in the file: that
     /// may be so after a power cut.
     pub fn commit(&self, end: u64) -> io::Result<bool> {
         if end > self.committed.load(Ordering::Acquire) {
-            let length = self.file.metadata()?.len();
-            if end > length {
-                return Ok(false);
+            if end > self.length.load(Ordering::Acquire) {
+                let length = self.file.metadata()?.len();
+                self.length.fetch_max(length, Ordering::AcqRel);
+                if end > length {
+                    return Ok(false);
+                }
             }
             self.committed.fetch_max(end, Ordering::AcqRel);
         }

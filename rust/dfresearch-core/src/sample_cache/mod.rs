@@ -31,10 +31,10 @@ mod eviction;
 mod log;
 mod lookup;
 mod mapping;
+mod opening;
 mod settings;
 mod writer;
 
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +45,7 @@ pub use decoder_version::decoder_version;
 pub use eviction::{Cleared, StoreSummary, clear, survey};
 pub use settings::StoreSettings;
 
-use self::capacity::{Capacity, Reserved, RootLock, is_disk_full, is_read_only};
+use self::capacity::{Capacity, is_disk_full};
 use self::entry::{Checksums, IndexEntry};
 use self::eviction::UseLock;
 use self::log::{Layout, Logs, MOST_LOGS};
@@ -137,7 +137,7 @@ impl SampleCache {
         };
         let capacity = Capacity { root: root.to_path_buf(), max_bytes };
         let mut admission = Admission::default();
-        let use_lock = open_store(&folder, &settings, &capacity, &mut admission).map_err(failed)?;
+        let use_lock = opening::open_store(&folder, &settings, &capacity, &mut admission).map_err(failed)?;
         if use_lock.as_ref().is_some_and(|lock| lock.is_read_only) {
             admission.is_closed = true;
             admission.note(format!(
@@ -270,7 +270,7 @@ impl SampleCache {
                 Allocation::ElsewhereSinceFull => admission.writer = None,
                 Allocation::Nowhere(reason) => {
                     (admission.is_closed, admission.is_full) = (true, true);
-                    admission.note(full(&self.capacity, &reason));
+                    admission.note(self.capacity.full(&reason));
                     return Ok(None);
                 }
             }
@@ -382,50 +382,6 @@ impl Drop for SampleCache {
             lock.touch();
         }
     }
-}
-
-fn full(capacity: &Capacity, reason: &str) -> String {
-    let root = capacity.root.display();
-    format!("{root}: no further samples are kept: {reason}; raise DFRESEARCH_SAMPLE_CACHE_GB or make room")
-}
-
-/// Makes the store if it is not there, and marks it as in use; none when there is no room for it.
-fn open_store(
-    folder: &Path,
-    settings: &StoreSettings,
-    capacity: &Capacity,
-    admission: &mut Admission,
-) -> io::Result<Option<UseLock>> {
-    let root = &capacity.root;
-    if !root.is_dir() {
-        fs::create_dir_all(root)?;
-    }
-    // Without the lock nobody can evict it either where nothing can be written.
-    let _lock = match RootLock::acquire(root) {
-        Ok(lock) => Some(lock),
-        Err(error) if is_read_only(&error) => None,
-        Err(error) => return Err(error),
-    };
-    let in_use = || io::Error::other("another process has it open or is removing it");
-    if StoreSettings::read(folder)?.as_ref() != Some(settings) {
-        if folder.exists() && !eviction::evict(root, folder)? {
-            let reason = "its settings.json is damaged, and another process has it open: end that first";
-            return Err(io::Error::other(reason));
-        }
-        let length = settings.text().len() as u64;
-        let made = capacity.reserve_locked(settings, length, length, |_| {
-            fs::create_dir(folder)?;
-            settings.write(folder)
-        })?;
-        if let Reserved::Full(reason) = made {
-            (admission.is_closed, admission.is_full) = (true, true);
-            admission.note(full(capacity, &reason));
-            return Ok(None);
-        }
-    }
-    let lock = UseLock::share(folder)?.ok_or_else(in_use)?;
-    lock.touch();
-    Ok(Some(lock))
 }
 
 #[cfg(test)]
