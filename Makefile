@@ -9,8 +9,11 @@ DEMO_SECONDS ?= 150
 DEMO_IMAGE_SECONDS ?= $(DEMO_SECONDS)
 DEMO_VIDEO_SECONDS ?= $(DEMO_SECONDS)
 DEMO_AUDIO_SECONDS ?= $(DEMO_SECONDS)
+# Dependency groups that the benches need, and what benches/report.py is given: --quick, --media FOLDER.
+BENCH_GROUPS ?= bench
+BENCH_FLAGS ?=
 
-.PHONY: setup demo demo-image demo-video demo-audio test lint test-core test-python test-faults test-pins test-install bench wheel
+.PHONY: setup demo demo-image demo-video demo-audio test lint test-core test-python test-faults test-pins test-install bench bench-prepare wheel
 
 setup:
 	@./setup.sh
@@ -71,11 +74,12 @@ test-pins: setup
 test-install: setup
 	tests/install/run.sh
 
+# benches/REPORT.md and its plots. BENCH_GROUPS="bench peers" brings the peer that is a gigabyte, too.
 bench: setup
-	$(UV) sync --quiet --group bench
-	$(RUN) python benches/bench_loader.py
-	$(RUN) python benches/bench_video.py
-	$(RUN) python benches/bench_audio.py
+	$(UV) sync --quiet $(addprefix --group ,$(BENCH_GROUPS))
+	$(RUN) python benches/report.py $(BENCH_FLAGS)
+
+bench-prepare: setup
 	$(RUN) python benches/bench_prepare.py
 	$(RUN) python benches/bench_prepare.py --memory
 

@@ -1,0 +1,120 @@
+"""How the loader scales with threads, and whether its memory stays where it is.
+
+Usage: python benches/bench_scaling.py [--media FOLDER] [--rounds N] [--seconds S] [--epochs N]
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from corpus import prepare_corpus
+from measure import Spread, alternate, count_samples, format_rate
+from processes import memory_bytes, run_alone
+from works import CORES, Work, all_works, fresh_folder
+
+EPOCHS = 20
+# Their first epoch shows the decoders, their steady state the augmentation and, at level 0, memory.
+WORKS = ("image-png-2", "image-png-0", "video-1")
+MEMORY_WORK = "image-png-2"
+
+
+def thread_counts() -> list[int]:
+    """1, 2, 4 and so on up to all cores."""
+    counts = [1]
+    while counts[-1] * 2 <= CORES:
+        counts.append(counts[-1] * 2)
+    return counts if counts[-1] == CORES else [*counts, CORES]
+
+
+def measure_threads(work: Work, rounds: int, seconds: float) -> dict[str, Any]:
+    """Samples per second by number of threads; efficiency is the rate of a thread against that of one alone."""
+    counts = thread_counts()
+    result: dict[str, Any] = {"work": work.name, "title": work.title}
+    for name, rate in (
+        ("without a sample cache", work.uncached_rate),
+        ("steady state", lambda threads: work.steady_rate(seconds, threads)),
+    ):
+        figures = alternate({str(count): lambda count=count, rate=rate: rate(count) for count in counts}, rounds)
+        result[name] = [
+            {
+                "threads": count,
+                "rate": Spread.of(figures[str(count)]).as_dict(),
+                "efficiency": Spread.of(
+                    each / one / count for each, one in zip(figures[str(count)], figures["1"], strict=True)
+                ).as_dict(),
+            }
+            for count in counts
+        ]
+    return result
+
+
+def measure_memory_alone(work: str, view: str, epochs: int) -> dict[str, Any]:
+    """Resident bytes at the end of every epoch, from an empty sample cache on."""
+    (chosen,) = [each for each in all_works() if each.name == work]
+    chosen.view = Path(view)
+    imported = memory_bytes()
+    ends = []
+    with fresh_folder(chosen.view) as sample_cache:
+        loader = chosen.ours(sample_cache)
+        for _ in range(epochs):
+            count_samples(loader)
+            ends.append(memory_bytes())
+        loader.close()
+    return {"imported": imported, "ends": ends}
+
+
+def measure_memory(work: Work, epochs: int) -> dict[str, Any]:
+    """Run epochs in a process of their own; the drift is from the end of the second, when all records are kept."""
+    measured = run_alone("bench_scaling.py", work=work.name, view=str(work.view), epochs=epochs)
+    resident = [end["resident"] for end in measured["ends"]]
+    anonymous = [end["anonymous"] for end in measured["ends"]]
+    return {
+        "title": work.title,
+        "epochs": epochs,
+        "imported_bytes": measured["imported"]["resident"],
+        "resident_bytes": resident,
+        "anonymous_bytes": anonymous,
+        "resident_drift": resident[-1] / resident[1] - 1,
+        "anonymous_drift": anonymous[-1] / anonymous[1] - 1,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--media", type=Path, help="a corpus laid out as a cache; made in .bench/ if not given")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="least seconds of every steady figure")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the memory's measurement")
+    parser.add_argument("--alone", type=json.loads, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.alone is not None:
+        print(json.dumps(measure_memory_alone(**arguments.alone)))
+        return
+    corpus = prepare_corpus(arguments.media)
+    Path(".bench").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="views-", dir=".bench") as folder:
+        for work in all_works():
+            if work.name not in WORKS:
+                continue
+            work.prepare(corpus, Path(folder))
+            measured = measure_threads(work, arguments.rounds, arguments.seconds)
+            for name in ("without a sample cache", "steady state"):
+                for row in measured[name]:
+                    print(
+                        f"{work.title}, {name}, {row['threads']} threads: {format_rate(row['rate']['median'])}/s,"
+                        f" {100 * row['efficiency']['median']:.0f} % of one thread's rate each",
+                        flush=True,
+                    )
+            if work.name == MEMORY_WORK:
+                memory = measure_memory(work, arguments.epochs)
+                print(
+                    f"memory over {memory['epochs']} epochs: resident {100 * memory['resident_drift']:+.1f} %, in no"
+                    f" file {100 * memory['anonymous_drift']:+.1f} %",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
