@@ -47,16 +47,23 @@ pub(super) fn interpolate(groups: &[Group], pixels: &[u8], sums: &mut [i16]) -> 
     groups.len() * GROUP
 }
 
-/// The bytes at one tap in each half.
+/// The bytes at one tap.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn two_taps(pixels: &[u8], low: u32, high: u32) -> __m256i {
-    let [low, high] = [low, high].map(|start| {
-        let bytes = &pixels[start as usize..][..TAP_BYTES];
-        // SAFETY: the slice is 8 bytes long.
-        unsafe { _mm_loadl_epi64(bytes.as_ptr().cast()) }
-    });
-    _mm256_set_m128i(high, low)
+fn tap_bytes(pixels: &[u8], start: u32) -> __m128i {
+    let bytes = &pixels[start as usize..][..TAP_BYTES];
+    // SAFETY: the slice is 8 bytes long.
+    unsafe { _mm_loadl_epi64(bytes.as_ptr().cast()) }
+}
+
+/// The sums of two columns, one in each half.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn sum_pair(low: __m128i, high: __m128i, weights: &[[[i16; 2]; 4]; 2], pairs: __m256i) -> __m256i {
+    // SAFETY: the weights of two columns are 32 bytes.
+    let weights = unsafe { _mm256_loadu_si256(weights.as_ptr().cast()) };
+    let sums = _mm256_madd_epi16(_mm256_shuffle_epi8(_mm256_set_m128i(high, low), pairs), weights);
+    _mm256_srai_epi32::<{ DROPPED_BITS as i32 }>(sums)
 }
 
 #[target_feature(enable = "avx2")]
@@ -66,16 +73,12 @@ fn interpolate_groups(groups: &[Group], pixels: &[u8], sums: &mut [i16]) {
     let without_fourth =
         _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, -1, -1, -1, -1));
     for (number, group) in groups.iter().enumerate() {
-        // SAFETY: the weights of two columns are 32 bytes.
-        let weights = group.weights.each_ref().map(|it| unsafe { _mm256_loadu_si256(it.as_ptr().cast()) });
+        // No closures here: what they are handed to is compiled without the features, and would not be inlined.
         let [first, second, third, fourth] = group.starts;
-        let halves =
-            [(first, third, weights[0]), (second, fourth, weights[1])].map(|(low, high, weights)| {
-                let sums =
-                    _mm256_madd_epi16(_mm256_shuffle_epi8(two_taps(pixels, low, high), pairs), weights);
-                _mm256_srai_epi32::<{ DROPPED_BITS as i32 }>(sums)
-            });
-        let packed = _mm256_shuffle_epi8(_mm256_packs_epi32(halves[0], halves[1]), without_fourth);
+        let [even, odd] = &group.weights;
+        let even = sum_pair(tap_bytes(pixels, first), tap_bytes(pixels, third), even, pairs);
+        let odd = sum_pair(tap_bytes(pixels, second), tap_bytes(pixels, fourth), odd, pairs);
+        let packed = _mm256_shuffle_epi8(_mm256_packs_epi32(even, odd), without_fourth);
         let sums = &mut sums[number * GROUP * CHANNELS..][..GROUP * CHANNELS + 2];
         // SAFETY: 8 sums from 0 and from 6 on lie within the 14 of the slice; the second write covers the last two of
         // the first.
