@@ -25,10 +25,11 @@ const DECODER_SOURCES: [&str; 9] = [
 ];
 
 /// The crates that they decode and compute with; what these depend on goes in as well.
-const DECODER_CRATES: [&str; 13] = [
+const DECODER_CRATES: [&str; 14] = [
     "bytemuck",
     "crc32fast",
     "fast_image_resize",
+    "fdeflate",
     "ffmpeg-next",
     "flate2",
     "libwebp-sys",
