@@ -197,5 +197,5 @@ fn a_record_takes_less_than_a_hundred_bytes_of_memory() {
     drop(cache);
     let again = open();
     assert!(memory(&again) < 100, "{}", memory(&again));
-    assert_eq!(again.report().records, COUNT.into());
+    assert_eq!(again.report().records, u64::from(COUNT));
 }
