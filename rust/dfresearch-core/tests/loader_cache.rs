@@ -138,11 +138,11 @@ impl World {
         Arc::new(SampleList::from_pairs(pairs).unwrap())
     }
 
-    fn cache(&self, max_bytes: u64) -> Arc<RecordCache> {
+    fn cache(&self, samples: &Arc<SampleList>, max_bytes: u64) -> Arc<RecordCache> {
         let folder = self.folder.path().join("records");
         let store =
             SampleCache::open(&folder, Modality::Image, &self.pipeline.describe_preprocessing(), max_bytes);
-        Arc::new(RecordCache::new(store.unwrap()))
+        Arc::new(RecordCache::new(store.unwrap(), samples.clone()))
     }
 
     fn decoded(&self) -> usize {
@@ -207,7 +207,7 @@ proptest! {
         prop_assume!(contents.iter().any(|content| *content != b'!'));
         let world = World::new(&contents);
         let samples = world.samples(contents.len());
-        let cache = world.cache(ROOM);
+        let cache = world.cache(&samples, ROOM);
         for epoch in 0..3 {
             let without = world.epoch(&samples, None, epoch);
             let with = world.epoch(&samples, Some(&cache), epoch);
@@ -221,14 +221,15 @@ proptest! {
 #[test]
 fn every_content_is_decoded_once_and_what_cannot_be_kept_every_time() {
     let world = World::new(b"abcdL!abc");
-    let (samples, cache) = (world.samples(9), world.cache(ROOM));
+    let samples = world.samples(9);
+    let cache = world.cache(&samples, ROOM);
     world.epoch(&samples, Some(&cache), 0);
     // Two threads may meet the same new content at the same time.
     assert!((6..=9).contains(&world.decoded()));
     world.epoch(&samples, Some(&cache), 1);
     assert_eq!(world.decoded(), 2, "the one too large and the one refused");
     drop(cache);
-    let another_process = world.cache(ROOM);
+    let another_process = world.cache(&samples, ROOM);
     world.epoch(&samples, Some(&another_process), 2);
     assert_eq!(world.decoded(), 2);
 }
@@ -236,7 +237,8 @@ fn every_content_is_decoded_once_and_what_cannot_be_kept_every_time() {
 #[test]
 fn a_changed_file_is_never_taken_for_what_it_was() {
     let world = World::new(&letters(8));
-    let (samples, cache) = (world.samples(8), world.cache(ROOM));
+    let samples = world.samples(8);
+    let cache = world.cache(&samples, ROOM);
     world.epoch(&samples, Some(&cache), 0);
     world.write(3, b'z');
     filetime_later(&world.path(3));
@@ -254,7 +256,6 @@ fn filetime_later(path: &Path) {
 #[test]
 fn a_file_that_the_index_knows_is_not_read_when_its_record_is_there() {
     let world = World::new(b"a");
-    let cache = world.cache(ROOM);
     let metadata = fs::metadata(world.path(0)).unwrap();
     let since = metadata.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();
     let state = FileState { size: 1, modified_ns: since.as_nanos() as i64 };
@@ -265,13 +266,15 @@ fn a_file_that_the_index_knows_is_not_read_when_its_record_is_there() {
         Arc::new(builder.build())
     };
     // What the list says of this state is believed.
+    let samples = listed(ContentHash::of(b"as listed"), state);
+    let cache = world.cache(&samples, ROOM);
     cache.store().insert(&ContentHash::of(b"as listed"), &[7; RECORD_BYTES]);
-    let (batches, _) = world.epoch(&listed(ContentHash::of(b"as listed"), state), Some(&cache), 0);
+    let (batches, _) = world.epoch(&samples, Some(&cache), 0);
     assert_eq!((batches[0][0][0], world.decoded()), (7, 0));
     // Of another state it is not.
-    let old = FileState { modified_ns: 1, ..state };
-    let cache = world.cache(ROOM);
-    let (batches, _) = world.epoch(&listed(ContentHash::of(b"as listed"), old), Some(&cache), 0);
+    let samples = listed(ContentHash::of(b"as listed"), FileState { modified_ns: 1, ..state });
+    let cache = world.cache(&samples, ROOM);
+    let (batches, _) = world.epoch(&samples, Some(&cache), 0);
     assert_eq!((batches[0][0][0], world.decoded()), (b'a', 1));
     assert_eq!(world.pipeline.read_before.load(Ordering::Relaxed), 1, "read once, hashed and decoded");
 }
@@ -279,7 +282,8 @@ fn a_file_that_the_index_knows_is_not_read_when_its_record_is_there() {
 #[test]
 fn a_missing_file_is_missed_even_if_its_record_is_there() {
     let world = World::new(b"ab");
-    let (samples, cache) = (world.samples(2), world.cache(ROOM));
+    let samples = world.samples(2);
+    let cache = world.cache(&samples, ROOM);
     world.epoch(&samples, Some(&cache), 0);
     fs::remove_file(world.path(0)).unwrap();
     let (batches, quarantined) = world.epoch(&samples, Some(&cache), 1);
@@ -297,7 +301,8 @@ fn warm_all(world: &World, samples: &SampleList, cache: &RecordCache) -> WarmRep
 #[test]
 fn warming_decodes_what_is_missing_and_names_what_fails() {
     let world = World::new(b"a!cdL!");
-    let (samples, cache) = (world.samples(6), world.cache(ROOM));
+    let samples = world.samples(6);
+    let cache = world.cache(&samples, ROOM);
     let report = warm_all(&world, &samples, &cache);
     assert_eq!((report.present, report.added, report.not_kept), (0, 3, 1));
     let failed: Vec<_> = report.failed.iter().map(|sample| (sample.index, sample.is_undecodable)).collect();
@@ -311,9 +316,22 @@ fn warming_decodes_what_is_missing_and_names_what_fails() {
 }
 
 #[test]
+fn warming_counts_copies_as_kept_whichever_thread_keeps_them() {
+    let world = World::new(&[b'a'; 200]);
+    let samples = world.samples(200);
+    for attempt in 0..20 {
+        // A content that nobody has seen yet.
+        (0..200).for_each(|number| fs::write(world.path(number), [b'a', attempt]).unwrap());
+        let report = warm_all(&world, &samples, &world.cache(&samples, ROOM));
+        assert_eq!((report.not_kept, report.added + report.present), (0, 200), "attempt {attempt}");
+    }
+}
+
+#[test]
 fn warming_decodes_nothing_that_it_could_not_keep() {
     let world = World::new(&letters(20));
-    let (samples, cache) = (world.samples(20), world.cache(0));
+    let samples = world.samples(20);
+    let cache = world.cache(&samples, 0);
     let report = warm_all(&world, &samples, &cache);
     assert_eq!((report.added, report.not_kept), (0, 20));
     // Each thread may find out by itself that there is no room.
@@ -324,10 +342,11 @@ fn warming_decodes_nothing_that_it_could_not_keep() {
 #[test]
 fn warming_stops_when_it_is_asked_to() {
     let world = World::new(&letters(20));
+    let samples = world.samples(20);
+    let cache = world.cache(&samples, ROOM);
     let stop = StopFlag::default();
     stop.stop();
-    let outcome =
-        warm(&world.samples(20), &*world.pipeline, &world.cache(ROOM), 2, &AtomicUsize::default(), &stop);
+    let outcome = warm(&samples, &*world.pipeline, &cache, 2, &AtomicUsize::default(), &stop);
     assert!(matches!(outcome, Err(Error::Stopped)));
     assert_eq!(world.decoded(), 0);
 }

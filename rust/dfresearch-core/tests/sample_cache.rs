@@ -9,9 +9,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use dfresearch_core::Modality;
-use dfresearch_core::sample_cache::SampleCache;
+use dfresearch_core::sample_cache::{SampleCache, survey};
 use dfresearch_core::store::ContentHash;
 
 const ROLE: &str = "SAMPLE_CACHE_TEST_ROLE";
@@ -334,4 +336,23 @@ fn where_files_cannot_grow_what_is_there_stays() {
         shell.env(name, value.unwrap());
     }
     finish(shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+}
+
+#[test]
+fn a_store_can_be_opened_while_others_look_at_it() {
+    let root = tempfile::tempdir().unwrap();
+    let open = || SampleCache::open(root.path(), Modality::Image, "plain", 1 << 30);
+    drop(open().unwrap());
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let look = || {
+            while !is_done.load(Ordering::Relaxed) {
+                survey(root.path()).unwrap();
+            }
+        };
+        scope.spawn(look);
+        let outcomes: Vec<_> = (0..500).map(|_| open().map(drop)).collect();
+        is_done.store(true, Ordering::Relaxed);
+        outcomes.into_iter().for_each(|outcome| outcome.unwrap());
+    });
 }

@@ -155,7 +155,7 @@ impl Loader {
         let pipeline = Pipeline::new(py, &keywords)?;
         let cache = run_detached(py, || {
             let max_bytes = sample_cache_gb.map(bytes_of_gigabytes).transpose()?;
-            let open = |folder: PathBuf| pipeline.open_cache(&folder, max_bytes).map(Arc::new);
+            let open = |folder: PathBuf| pipeline.open_cache(list.clone(), &folder, max_bytes).map(Arc::new);
             sample_cache.map(open).transpose()
         })?;
         let progress = Progress { epoch, resume: true, ..Progress::default() };
@@ -309,6 +309,9 @@ impl Loader {
         progress: Option<&Bound<'_, PyAny>>,
         num_workers: Option<usize>,
     ) -> PyResult<WarmReport> {
+        if self.process != std::process::id() {
+            return Err(forked(py));
+        }
         let Some(cache) = &self.cache else {
             return Err(argument_error(py, "sample_cache", "this loader was made without a cache to fill"));
         };

@@ -103,11 +103,17 @@ impl Pipeline {
         self.steps.describe()
     }
 
-    /// Opens the sample cache's records of this pipeline, of which there may be `max_bytes` on the disk in all.
-    pub fn open_cache(&self, folder: &Path, max_bytes: Option<u64>) -> Result<RecordCache> {
+    /// Opens the sample cache's records of this pipeline for `samples`; there may be `max_bytes` on the disk in all.
+    pub fn open_cache(
+        &self,
+        samples: Arc<SampleList>,
+        folder: &Path,
+        max_bytes: Option<u64>,
+    ) -> Result<RecordCache> {
         let max_bytes = max_bytes.map_or_else(|| default_max_bytes(folder), Ok)?;
         let (modality, preprocessing) = (self.steps.modality(), self.steps.describe_preprocessing());
-        SampleCache::open(folder, modality, &preprocessing, max_bytes).map(RecordCache::new)
+        let store = SampleCache::open(folder, modality, &preprocessing, max_bytes)?;
+        Ok(RecordCache::new(store, samples))
     }
 
     /// Starts an epoch whose batches are tensors.
@@ -138,6 +144,7 @@ trait StartEpoch: Send + Sync {
         done: &AtomicUsize,
         stop: &StopFlag,
     ) -> Result<WarmReport>;
+    #[allow(clippy::too_many_arguments, reason = "those of `Epoch::start`")]
     fn start(
         self: Arc<Self>,
         samples: Arc<SampleList>,

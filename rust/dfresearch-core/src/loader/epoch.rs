@@ -107,7 +107,9 @@ impl<A: BatchAllocator> Epoch<A> {
     /// them, and go there.
     ///
     /// # Errors
-    /// [`Error::Loader`] when a thread cannot be started.
+    /// [`Error::Argument`] for a cache that was made for other samples; [`Error::Loader`] when a thread cannot be
+    /// started.
+    #[allow(clippy::too_many_arguments, reason = "what an epoch is made of, and where it begins")]
     pub fn start<P: SamplePipeline>(
         samples: Arc<SampleList>,
         pipeline: Arc<P>,
@@ -119,6 +121,7 @@ impl<A: BatchAllocator> Epoch<A> {
         first_step: usize,
     ) -> Result<Self> {
         if let Some(cache) = &cache {
+            cache.check_samples(&samples)?;
             cache.store().refresh();
         }
         let shared = Arc::new(Shared {
@@ -315,14 +318,14 @@ impl<A: BatchAllocator> Shared<A> {
 
     fn work<P: SamplePipeline>(&self, samples: &SampleList, pipeline: &P, seed: u64, epoch: u64) {
         let cache = self.cache.as_deref();
-        let new_worker = || Worker::new(pipeline, samples, cache);
+        let new_worker = || Worker::new(pipeline, cache);
         let mut worker = new_worker();
         while let Some(task) = self.claim(pipeline.slot_bytes()) {
             let Claim { step, position, sample, mut slot } = match task {
                 Task::Load(claim) => claim,
                 Task::ReadAhead(steps) => {
                     for step in steps {
-                        cache.inspect(|cache| cache.read_ahead(samples, self.order.batch(step)));
+                        cache.inspect(|cache| cache.read_ahead(self.order.batch(step)));
                     }
                     continue;
                 }

@@ -8,8 +8,9 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::error::{Error, Result};
 use crate::modality::Modality;
 use crate::sample_cache::SampleCache;
 use crate::samples::{KnownContent, SampleList};
@@ -19,18 +20,27 @@ use crate::store::{ContentHash, FileState, hash_media, media_state};
 /// decoded every time. The files of a dataset are hashed when they come into its index, whatever their size.
 const MAX_HASHED_BYTES: u64 = 64 << 20;
 
-/// A sample cache, and what was learned of files that no index knows.
+/// A sample cache for the samples of one list, and what was learned of files that no index knows.
 #[derive(Debug)]
 pub struct RecordCache {
     store: SampleCache,
+    samples: Arc<SampleList>,
     /// By the sample's index. It goes before what the list of samples says, which may be older.
     learned: RwLock<HashMap<usize, KnownContent>>,
 }
 
 impl RecordCache {
     /// Nothing is learned yet.
-    pub fn new(store: SampleCache) -> Self {
-        Self { store, learned: RwLock::default() }
+    pub fn new(store: SampleCache, samples: Arc<SampleList>) -> Self {
+        Self { store, samples, learned: RwLock::default() }
+    }
+
+    /// Refuses other samples than those it was made for: their numbers mean other files.
+    pub(super) fn check_samples(&self, samples: &SampleList) -> Result<()> {
+        if std::ptr::eq(&raw const *self.samples, samples) || *self.samples == *samples {
+            return Ok(());
+        }
+        Err(Error::argument("cache", "was made for another list of samples; make a new one for this list"))
     }
 
     /// The records.
@@ -39,22 +49,17 @@ impl RecordCache {
     }
 
     /// Lets the disk bring the records of these samples into memory.
-    pub(super) fn read_ahead(&self, samples: &SampleList, indices: &[u32]) {
+    pub(super) fn read_ahead(&self, indices: &[u32]) {
         for &index in indices {
-            if let Some(known) = self.known(samples, index as usize) {
+            if let Some(known) = self.known(index as usize) {
                 self.store.will_need(&known.hash);
             }
         }
     }
 
     /// The content of a sample whose file is in this state, if it is known.
-    pub(super) fn content(
-        &self,
-        samples: &SampleList,
-        index: usize,
-        state: FileState,
-    ) -> Option<ContentHash> {
-        let known = self.known(samples, index)?;
+    pub(super) fn content(&self, index: usize, state: FileState) -> Option<ContentHash> {
+        let known = self.known(index)?;
         (known.state == state).then_some(known.hash)
     }
 
@@ -64,9 +69,9 @@ impl RecordCache {
         learned.insert(index, KnownContent { hash, state });
     }
 
-    fn known(&self, samples: &SampleList, index: usize) -> Option<KnownContent> {
+    fn known(&self, index: usize) -> Option<KnownContent> {
         let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
-        learned.get(&index).copied().or_else(|| samples.known_content(index))
+        learned.get(&index).copied().or_else(|| self.samples.known_content(index))
     }
 }
 

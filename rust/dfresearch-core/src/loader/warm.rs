@@ -7,7 +7,7 @@ use std::thread;
 
 use super::worker::Worker;
 use super::{Quarantined, RecordCache, SamplePipeline, is_sample_failure, panicked};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::samples::SampleList;
 use crate::stop::StopFlag;
 
@@ -39,7 +39,8 @@ pub struct WarmReport {
 /// Once the cache is full, the rest is not decoded.
 ///
 /// # Errors
-/// [`Error::Stopped`](crate::Error::Stopped); any error that is not the fault of a file.
+/// [`Error::Argument`] for a cache that was made for other samples; [`Error::Loader`] when a thread cannot be started;
+/// [`Error::Stopped`]; any error that is not the fault of a file.
 pub fn warm<P: SamplePipeline>(
     samples: &SampleList,
     pipeline: &P,
@@ -48,11 +49,12 @@ pub fn warm<P: SamplePipeline>(
     done: &AtomicUsize,
     stop: &StopFlag,
 ) -> Result<WarmReport> {
+    cache.check_samples(samples)?;
     cache.store().refresh();
     let next = AtomicUsize::new(0);
     let outcome = Mutex::new(Ok(WarmReport::default()));
     let work = || {
-        let mut worker = Worker::new(pipeline, samples, Some(cache));
+        let mut worker = Worker::new(pipeline, Some(cache));
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             if index >= samples.len() {
@@ -61,7 +63,7 @@ pub fn warm<P: SamplePipeline>(
             let path = samples.path(index);
             let result = stop.check().and_then(|()| {
                 catch_unwind(AssertUnwindSafe(|| worker.warm(&path, index))).unwrap_or_else(|_| {
-                    worker = Worker::new(pipeline, samples, Some(cache));
+                    worker = Worker::new(pipeline, Some(cache));
                     Err(panicked(&path))
                 })
             });
@@ -81,8 +83,13 @@ pub fn warm<P: SamplePipeline>(
         }
     };
     thread::scope(|scope| {
-        for _ in 1..num_workers {
-            scope.spawn(work);
+        for number in 1..num_workers.min(samples.len()) {
+            let thread = thread::Builder::new().name(format!("dfresearch-warm-{number}"));
+            if let Err(error) = thread.spawn_scoped(scope, work) {
+                let reason = format!("cannot start a thread: {error}");
+                *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Err(Error::Loader { reason });
+                break;
+            }
         }
         work();
     });

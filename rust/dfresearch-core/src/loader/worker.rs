@@ -9,13 +9,14 @@ use crate::error::Result;
 use crate::media_file::read_media_file;
 use crate::modality::Modality;
 use crate::rng::RandomKey;
-use crate::samples::SampleList;
 use crate::store::{ContentHash, FileState};
+
+/// Larger records do not leave their memory to the next one: a recording of an hour has 230 MB.
+const MAX_KEPT_BYTES: usize = 64 << 20;
 
 /// A pipeline with the buffers of one thread.
 pub(super) struct Worker<'a, P: SamplePipeline> {
     pipeline: &'a P,
-    samples: &'a SampleList,
     cache: Option<&'a RecordCache>,
     scratch: P::Scratch,
     /// A file that was read to learn what it holds.
@@ -34,12 +35,18 @@ struct Identity {
 
 impl<'a, P: SamplePipeline> Worker<'a, P> {
     /// Fresh buffers.
-    pub fn new(pipeline: &'a P, samples: &'a SampleList, cache: Option<&'a RecordCache>) -> Self {
-        Self { pipeline, samples, cache, scratch: pipeline.scratch(), file: Vec::new(), record: Vec::new() }
+    pub fn new(pipeline: &'a P, cache: Option<&'a RecordCache>) -> Self {
+        Self { pipeline, cache, scratch: pipeline.scratch(), file: Vec::new(), record: Vec::new() }
     }
 
     /// Loads the sample that `key` names into its slot. Errors as [`SamplePipeline::preprocess`].
     pub fn load(&mut self, path: &Path, key: RandomKey, slot: &mut [u8]) -> Result<()> {
+        let outcome = self.load_sample(path, key, slot);
+        self.free_large_buffers();
+        outcome
+    }
+
+    fn load_sample(&mut self, path: &Path, key: RandomKey, slot: &mut [u8]) -> Result<()> {
         let Some(cache) = self.cache else {
             self.preprocess(path, None)?;
             return self.pipeline.finish(path, &self.record, key, &mut self.scratch, slot);
@@ -64,7 +71,18 @@ impl<'a, P: SamplePipeline> Worker<'a, P> {
             return Ok(Warmed::NotKept);
         }
         self.preprocess(path, identity)?;
-        Ok(if self.keep(cache, path, identity) { Warmed::Added } else { Warmed::NotKept })
+        let is_kept = self.keep(cache, path, identity);
+        self.free_large_buffers();
+        Ok(if is_kept { Warmed::Added } else { Warmed::NotKept })
+    }
+
+    fn free_large_buffers(&mut self) {
+        let largest = MAX_KEPT_BYTES.max(self.pipeline.max_record_bytes());
+        for buffer in [&mut self.file, &mut self.record] {
+            if buffer.capacity() > largest {
+                *buffer = Vec::new();
+            }
+        }
     }
 
     /// Puts the record into the cache, unless it is too large, or what was decoded may not be what was identified.
@@ -73,6 +91,7 @@ impl<'a, P: SamplePipeline> Worker<'a, P> {
         let is_keepable = self.record.len() <= self.pipeline.max_record_bytes();
         if is_keepable && record_cache::state(path, self.pipeline.modality()) == Some(state) {
             cache.store().insert(&content, &self.record);
+            return cache.store().is_kept(&content);
         }
         cache.store().contains(&content)
     }
@@ -87,7 +106,7 @@ impl<'a, P: SamplePipeline> Worker<'a, P> {
     fn identify(&mut self, cache: &RecordCache, path: &Path, index: usize) -> Result<Option<Identity>> {
         let modality = self.pipeline.modality();
         let Some(state) = record_cache::state(path, modality) else { return Ok(None) };
-        if let Some(content) = cache.content(self.samples, index, state) {
+        if let Some(content) = cache.content(index, state) {
             return Ok(Some(Identity { content, state, is_read: false }));
         }
         let is_read = modality == Modality::Image;
@@ -105,5 +124,62 @@ impl<'a, P: SamplePipeline> Worker<'a, P> {
         }
         cache.learn(index, content, state);
         Ok(Some(Identity { content, state, is_read }))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Every sample is one record of so many bytes.
+    struct Records(usize);
+
+    impl SamplePipeline for Records {
+        type Scratch = ();
+
+        fn scratch(&self) {}
+
+        fn modality(&self) -> Modality {
+            Modality::Audio
+        }
+
+        fn slot_bytes(&self) -> usize {
+            1
+        }
+
+        fn max_record_bytes(&self) -> usize {
+            1 << 20
+        }
+
+        fn describe(&self) -> String {
+            "bytes".into()
+        }
+
+        fn describe_preprocessing(&self) -> String {
+            "bytes".into()
+        }
+
+        fn preprocess(&self, _: Medium<'_>, (): &mut (), record: &mut Vec<u8>) -> Result<()> {
+            record.resize(self.0, 0);
+            Ok(())
+        }
+
+        fn finish(&self, _: &Path, _: &[u8], _: RandomKey, (): &mut (), _: &mut [u8]) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn one_long_recording_does_not_keep_its_memory() {
+        let key = RandomKey { seed: 0, epoch: 0, sample: 0 };
+        let capacity_after = |bytes| {
+            let pipeline = Records(bytes);
+            let mut worker = Worker::new(&pipeline, None);
+            worker.load(Path::new("recording.wav"), key, &mut [0]).unwrap();
+            worker.record.capacity()
+        };
+        assert_eq!(capacity_after(MAX_KEPT_BYTES + 1), 0);
+        assert!(capacity_after(MAX_KEPT_BYTES / 2) > 0);
     }
 }

@@ -60,7 +60,7 @@ pub fn survey(root: &Path) -> Result<Vec<StoreSummary>> {
             records,
             bytes: bytes_below(&store.folder).map_err(failed)?,
             is_current: store.settings.as_ref().is_some_and(StoreSettings::is_current),
-            is_open: !store.is_free().map_err(failed)?,
+            is_open: !store.is_free(root).map_err(failed)?,
             folder: store.folder,
             settings: store.settings,
             last_use: store.last_use,
@@ -160,7 +160,12 @@ impl Store {
     }
 
     /// Whether no process has it open.
-    fn is_free(&self) -> io::Result<bool> {
+    fn is_free(&self, root: &Path) -> io::Result<bool> {
+        // To find that out, the store is locked for a moment: nobody is to take that for its removal.
+        let _lock = match RootLock::acquire(root) {
+            Err(error) if !is_read_only(&error) => return Err(error),
+            lock => lock.ok(),
+        };
         Ok(matches!(self.lock()?, Use::Nobody(_)))
     }
 

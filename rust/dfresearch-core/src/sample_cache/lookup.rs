@@ -115,9 +115,16 @@ impl Lookup {
         if is_hit { &part.hits } else { &part.misses }.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes note of what the checksum of the record at this place was; true if nobody knew.
+    /// Takes note of what the checksum of the record at this place was; true if nobody knew. In a forked child, a lock
+    /// that a thread of the parent had is never waited for.
     pub fn set_state(&self, content: &ContentHash, place: Place, state: State) -> bool {
-        let mut shard = write(self.part(content));
+        let part = self.part(content);
+        let mut shard = if std::process::id() == self.process {
+            write(part)
+        } else {
+            let Ok(shard) = part.shard.try_write() else { return false };
+            shard
+        };
         let Some(position) = shard.position(content) else { return false };
         let slot = &mut shard.slots[position];
         if slot.place != place || slot.state != State::Unverified {
@@ -232,4 +239,29 @@ fn key(content: &ContentHash) -> u64 {
     let mut key = [0; 8];
     key.copy_from_slice(&content.as_bytes()[8..16]);
     u64::from_le_bytes(key)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forked_child_waits_for_no_thread_of_its_parent() {
+        let content = ContentHash::of(b"a");
+        let entry = IndexEntry { content, offset: 0, length: 1, checksum: 0, generation: 0 };
+        let place = Place::of(0, &entry).unwrap();
+        let lookup = Lookup { process: std::process::id() ^ 1, ..Lookup::new() };
+        lookup.put(content, place, State::Unverified);
+        // A thread that the fork left behind was reading.
+        std::mem::forget(lookup.part(&content).shard.read());
+        assert_eq!(lookup.find(&content), Some((place, State::Unverified)));
+        assert!(!lookup.set_state(&content, place, State::Verified));
+        // Another was writing.
+        let mut others = (0u8..).map(|number| ContentHash::of(&[number]));
+        let content = others.find(|it| it.as_bytes()[0] % 64 != content.as_bytes()[0] % 64).unwrap();
+        lookup.put(content, place, State::Unverified);
+        std::mem::forget(lookup.part(&content).shard.write());
+        assert_eq!(lookup.find(&content), None);
+    }
 }

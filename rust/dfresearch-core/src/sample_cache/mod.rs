@@ -282,6 +282,13 @@ impl SampleCache {
         self.lookup.find(content).is_some_and(|(_, state)| state != State::Damaged)
     }
 
+    /// Whether there is a record of this content, or another thread is writing it at the moment.
+    pub(crate) fn is_kept(&self, content: &ContentHash) -> bool {
+        // In this order: what is written is found before it is no longer being written.
+        let is_pending = !self.is_forked() && self.admission().pending.contains(content);
+        is_pending || self.contains(content)
+    }
+
     /// Whether further records are kept: there is room, and nothing has failed.
     pub fn is_admitting(&self) -> bool {
         !self.is_forked() && !self.admission().is_closed

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use crate::decode::video::frame_files;
 use crate::error::{Error, Result};
 use crate::modality::Modality;
 use crate::store::manifest::MANIFEST_FILE;
@@ -187,19 +188,6 @@ fn holds_frames(content: &[PathBuf]) -> bool {
     any(Modality::Image) && !any(Modality::Video)
 }
 
-/// The frames of a clip that is a folder, sorted by name.
-pub(super) fn frames(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut frames = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if is_media_name(&path, Modality::Image) {
-            frames.push(path);
-        }
-    }
-    frames.sort();
-    Ok(frames)
-}
-
 /// The state of a media file; of a folder of frames the sizes of all frames, and the latest of their changes and the
 /// folder's own.
 pub(crate) fn media_state(path: &Path, modality: Modality) -> std::io::Result<FileState> {
@@ -208,7 +196,8 @@ pub(crate) fn media_state(path: &Path, modality: Modality) -> std::io::Result<Fi
         return Ok(file_state(&metadata));
     }
     let mut state = FileState { size: 0, ..file_state(&metadata) };
-    for frame in frames(path)? {
+    // Those that are decoded: what is not, changes nothing.
+    for frame in frame_files(path)? {
         let FileState { size, modified_ns } = file_state(&fs::metadata(frame)?);
         state.size = state.size.saturating_add(size);
         state.modified_ns = state.modified_ns.max(modified_ns);

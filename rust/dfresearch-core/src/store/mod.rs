@@ -57,8 +57,8 @@ impl ContentHash {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The hash of a clip that is a folder: of its frames' hashes, in the order of their names. So copies are found
-    /// whatever they are called.
+    /// The hash of a clip that is a folder: of its frames' hashes, in the order in which they are decoded. So copies
+    /// are found whatever they are called.
     pub(crate) fn of_frames(frames: &[Self]) -> Self {
         let hasher = frames.iter().fold(Sha256::new(), |hasher, frame| hasher.chain_update(frame.as_bytes()));
         Self(hasher.finalize().into())

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use crate::decode::video::frame_files;
 use crate::decode::{ImageFormat, ImageLimits, audio, read_dimensions};
 use crate::error::{DecodeError, Error, Result};
 use crate::ffmpeg::{MediaInput, MediaLimits, MediaSource, Medium};
 use crate::media_file::read_media_file;
 use crate::modality::Modality;
-use crate::store::files::frames;
 
 /// What a header says of a medium.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -60,7 +60,7 @@ fn probe_image(path: &Path) -> Result<MediaProperties> {
 
 /// The first frame stands for all.
 fn probe_frames(folder: &Path) -> Result<MediaProperties> {
-    match frames(folder).map_err(|error| Error::io(folder, error))?.first() {
+    match frame_files(folder).map_err(|error| Error::io(folder, error))?.first() {
         Some(frame) => probe_image(frame),
         None => {
             let reason = "it holds no image files".to_owned();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -10,13 +10,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
+use crate::decode::video::frame_files;
 use crate::error::{DecodeError, Error, Result};
 use crate::media_file::read_media_file;
 use crate::modality::Modality;
 use crate::store::fetch_state::{FetchState, SampleOrigin};
-use crate::store::files::{
-    FileState, FolderState, FoundFile, find_media, frames, media_state, optional_file_state,
-};
+use crate::store::files::{FileState, FolderState, FoundFile, find_media, media_state, optional_file_state};
 use crate::store::index::{DatasetRow, FileRecord, Index, ManifestGap, ScanMemory};
 use crate::store::manifest::{MANIFEST_FILE, Manifest};
 use crate::store::probe::{MediaProperties, image_codec, probe as media_probe};
@@ -355,11 +354,16 @@ pub(crate) fn hash_media(path: &Path, modality: Modality) -> std::io::Result<Con
 }
 
 fn hash_frames(folder: &Path) -> std::io::Result<ContentHash> {
-    let hashes = frames(folder)?.iter().map(|frame| hash_file(frame)).collect::<std::io::Result<Vec<_>>>()?;
+    let frames = frame_files(folder)?;
+    let hashes = frames.iter().map(|frame| hash_file(frame)).collect::<std::io::Result<Vec<_>>>()?;
     Ok(ContentHash::of_frames(&hashes))
 }
 
 fn hash_file(path: &Path) -> std::io::Result<ContentHash> {
+    // A pipe would be waited for, and some devices never end.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
+    }
     let mut file = File::open(path)?;
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; CHUNK_BYTES];

@@ -10,13 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sha2::{Digest, Sha256};
 
 use crate::archive::sniff;
-use crate::decode::video::FRAME_EXTENSIONS;
+use crate::decode::video::{FRAME_EXTENSIONS, frame_files};
 use crate::error::{DecodeError, Error, Result};
 use crate::media_file::MAX_MEDIA_FILE_BYTES;
 use crate::modality::Modality;
 use crate::store::ContentHash;
 use crate::store::durable::sync_folder;
-use crate::store::files::frames;
 use crate::store::probe::{MediaProperties, probe};
 
 /// The folder inside a dataset's folder that holds what is not finished; scans pass hidden folders by.
@@ -201,7 +200,7 @@ impl StagedSample {
     pub(super) fn sync(&self) -> Result<()> {
         let path = &self.medium.0;
         if self.extension.is_none() {
-            let frames = frames(path).map_err(|error| Error::io(path, error))?;
+            let frames = frame_files(path).map_err(|error| Error::io(path, error))?;
             frames.iter().try_for_each(|frame| sync_file(frame))?;
             return sync_folder(path);
         }

@@ -36,7 +36,12 @@ impl FrameFolder {
         let max_pixels = usize::try_from(limits.max_pixels).unwrap_or(usize::MAX);
         let limits = ImageLimits { max_pixels, ..ImageLimits::default() };
         let mut size = None;
-        let frames = frame_files(folder)?;
+        let frames = frame_files(folder).map_err(|error| Error::io(folder, error))?;
+        if frames.is_empty() {
+            let reason = "it holds no image files".to_owned();
+            let reason = DecodeError::NothingDecoded { format: "folder of frames", reason };
+            return Err(Error::decode(folder, reason));
+        }
         for (position, path) in frames.iter().take(num_frames).enumerate() {
             read_media_file(path, &mut self.file)?;
             let refused = |reason| Error::decode(path, reason);
@@ -69,21 +74,13 @@ fn refuse_grey_16(file: &[u8]) -> Result<(), DecodeError> {
 }
 
 /// The image files of a folder, by the numbers that their names begin with, and then by name.
-fn frame_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |error| Error::io(folder, error);
+pub(crate) fn frame_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut frames = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
         if let Some(number) = frame_number(&path) {
             frames.push((number, path));
         }
-    }
-    if frames.is_empty() {
-        let reason = "it holds no image files".to_owned();
-        return Err(Error::decode(
-            folder,
-            DecodeError::NothingDecoded { format: "folder of frames", reason },
-        ));
     }
     frames.sort();
     Ok(frames.into_iter().map(|(_, path)| path).collect())

@@ -24,7 +24,7 @@ mod units;
 
 use ffmpeg_next::{Error as FfmpegError, frame};
 
-pub(crate) use folder::{FRAME_EXTENSIONS, frame_number};
+pub(crate) use folder::{FRAME_EXTENSIONS, frame_files, frame_number};
 pub use sampling::FrameSampling;
 
 use self::convert::{Converter, pack};
