@@ -283,7 +283,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     commands.add_argument("--warm", action="store_true", help="keep every sample preprocessed, before training does")
     commands.add_argument("--demo", action="store_true", help=f"build the demonstration data in {DEMO_CACHE}/")
 
-    which = parser.add_argument_group("which datasets (for all commands but --demo)")
+    which = parser.add_argument_group("which datasets (for all commands but --warm and --demo)")
     which.add_argument(
         "--datasets",
         metavar="PATTERN",
@@ -321,6 +321,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     for name in ("json", "rescan"):
         if getattr(parsed, name) and not parsed.verify:
             parser.error(f"--{name} belongs to --verify")
+    if parsed.warm and (parsed.datasets or parsed.media_type):
+        parser.error("--warm keeps all samples of a modality: --datasets and --media-type do not choose among them")
     return parsed
 
 

@@ -128,6 +128,7 @@ def train(modality: str, settings: train_image.Settings, hours: float, epochs: i
         print(f"the checkpoint is that of epoch {best_epoch}")
         total_seconds = time.perf_counter() - started_at
         quarantined = script.count_quarantined(known_quarantined, [train_loader, val_loader])
+        training_script.print_sample_cache_notices([train_loader, val_loader])
         seconds = budget.training_seconds
         summary = script.report(
             best_scores, settings, record, model, train_loader, quarantined, seconds, total_seconds, device

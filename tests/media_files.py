@@ -1,8 +1,11 @@
-"""Clips and recordings made by the `ffmpeg` command, for tests."""
+"""Small images made by Pillow, clips and recordings made by the `ffmpeg` command, for tests."""
 
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 
 def ffmpeg(*arguments: object) -> None:
@@ -31,4 +34,12 @@ def write_recording(path: Path, seconds: float = 1.0, rate: int = 16000, frequen
     """Write a mono recording of a tone that rises; the format is the extension's."""
     source = f"aevalsrc=0.4*sin(2*PI*({frequency}+100*t)*t):s={rate}:d={seconds}"
     ffmpeg("-f", "lavfi", "-i", source, *options, path)
+    return path
+
+
+def write_image(path: Path, seed: int) -> Path:
+    """Write a smooth picture of noise, 60 rows of 70, and make the folder that it lies in."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).resize((70, 60), Image.Resampling.BICUBIC).save(path)
     return path

@@ -1,45 +1,22 @@
 """The sample cache as Python sees it: the same batches with and without it, for every modality, whoever fills it."""
 
-import gc
 import json
-import os
-import re
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from media_files import write_clip, write_recording
-from PIL import Image
+from media_files import write_clip, write_image, write_recording
 
 import dfresearch_rs
-import prepare
-from dfresearch import data, sample_cache
-from dfresearch.training import TrainingError
 
-DEFINITIONS = {
-    "datasets": [
-        {"name": "photos", "path": "by-hand/photos", "modality": "image", "media_type": "real"},
-        {"name": "renders", "path": "by-hand/renders", "modality": "image", "media_type": "synthetic"},
-    ]
-}
-PER_DATASET = 12
 OPTIONS = {
     "image": {"size": (32, 24), "batch_size": 5, "augment": 2},
     "video": {"size": (32, 24), "batch_size": 2, "num_frames": 4, "augment": 1},
     "audio": {"duration_seconds": 0.5, "batch_size": 3, "crop": "random"},
 }
-
-
-def write_image(path: Path, seed: int) -> Path:
-    pixels = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).resize((70, 60), Image.Resampling.BICUBIC).save(path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -251,156 +228,3 @@ def test_a_killed_process_leaves_nothing_wrong(media, tmp_path):
         process.kill()
         process.communicate()
         assert_same(epochs(media["image"], "image", sample_cache=tmp_path), without)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The training's loader, its settings, and prepare.py --warm
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """A cache of twelve small images a class; the module is pointed at it as a script would."""
-    for number, dataset in enumerate(DEFINITIONS["datasets"]):
-        for file in range(PER_DATASET):
-            write_image(tmp_path / "datasets/image" / dataset["name"] / f"{file:06d}.png", 1000 * number + file)
-    monkeypatch.setattr(data, "CACHE_DIR", tmp_path)
-    monkeypatch.setattr(data, "load_dataset_config", lambda modality, force_refresh=False: DEFINITIONS)
-    monkeypatch.delenv("DFRESEARCH_SAMPLE_CACHE_DIR", raising=False)
-    monkeypatch.delenv("DFRESEARCH_SAMPLE_CACHE_GB", raising=False)
-    return tmp_path
-
-
-def make(**options):
-    return data.make_dataloader("image", "all", 8, target_size=(16, 16), **options)
-
-
-def test_it_is_on_by_default_and_lies_in_the_cache(cache):
-    loader = make()
-    list(loader)
-    report = loader.sample_cache_report()
-    assert report.folder.parent == cache / "sample_cache"
-    assert (report.records, report.misses) == (2 * PER_DATASET, 2 * PER_DATASET)
-    # Files that the index knows are not even read where their records are there.
-    again = make()
-    list(again)
-    assert again.sample_cache_report().misses == 0
-
-
-@pytest.mark.parametrize(
-    ("choice", "environment"),
-    [
-        (False, {}),
-        ("off", {}),
-        (True, {"DFRESEARCH_SAMPLE_CACHE_DIR": "off"}),
-        (True, {"DFRESEARCH_SAMPLE_CACHE_DIR": "OFF"}),
-        (True, {"DFRESEARCH_SAMPLE_CACHE_GB": "0"}),
-    ],
-)
-def test_it_can_be_off(cache, monkeypatch, choice, environment):
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    loader = make(sample_cache=choice)
-    list(loader)
-    assert loader.sample_cache_report() is None
-    assert loader.warm() is None
-    assert not (cache / "sample_cache").exists()
-
-
-def test_it_goes_where_it_is_told(cache, monkeypatch, tmp_path):
-    monkeypatch.setenv("DFRESEARCH_SAMPLE_CACHE_DIR", str(tmp_path / "from-environment"))
-    monkeypatch.setenv("DFRESEARCH_SAMPLE_CACHE_GB", "0.25")
-    report = make().sample_cache_report()
-    assert report.folder.parent == tmp_path / "from-environment"
-    assert report.max_bytes == 250_000_000
-    report = make(sample_cache=tmp_path / "from-script").sample_cache_report()
-    assert report.folder.parent == tmp_path / "from-script"
-
-
-@pytest.mark.parametrize("size", ["much", "-1", "inf", "nan"])
-def test_a_size_in_the_environment_that_is_none_is_refused(cache, monkeypatch, size):
-    monkeypatch.setenv("DFRESEARCH_SAMPLE_CACHE_GB", size)
-    with pytest.raises(dfresearch_rs.ArgumentError, match="DFRESEARCH_SAMPLE_CACHE_GB"):
-        make()
-
-
-def test_where_it_cannot_be_made_training_goes_on_unless_somebody_named_it(cache, tmp_path):
-    (cache / "sample_cache").write_text("a file in its place")
-    with pytest.warns(UserWarning, match="no samples are kept between epochs"):
-        loader = make()
-    assert sum(len(labels) for _, labels in loader) == 2 * PER_DATASET
-    assert loader.sample_cache_report() is None
-    with pytest.raises(OSError, match="sample_cache"):
-        make(sample_cache=cache / "sample_cache")
-
-
-def test_a_file_that_was_overwritten_in_place_is_decoded_again(cache):
-    loader = make(num_workers=1)
-    before = torch.cat([inputs for inputs, _ in loader])
-    path, _ = loader.dataset[3]
-    write_image(path, 99)
-    os.utime(path, (2e9, 2e9))
-    after = torch.cat([inputs for inputs, _ in loader])
-    changed = [number for number in range(len(before)) if not torch.equal(before[number], after[number])]
-    assert changed == [3]
-
-
-def test_warm_command(cache, capsys, monkeypatch):
-    broken = cache / "datasets/image/photos/broken.png"
-    broken.write_bytes((cache / "datasets/image/photos/000000.png").read_bytes()[:-60])
-    monkeypatch.setattr(prepare, "TARGET_IMAGE_SIZE", (16, 16))
-    arguments = prepare.parse_arguments(["--warm", "--modality", "image"])
-    prepare.run(arguments)
-    output = capsys.readouterr().out
-    assert f"image: {2 * PER_DATASET + 1} samples: 0 were kept already, {2 * PER_DATASET} were decoded" in output
-    assert f"left out: {broken}: " in output
-    assert f"{2 * PER_DATASET} records in {cache / 'sample_cache'}" in output
-    # It is quarantined now, and a training finds everything there.
-    prepare.run(arguments)
-    assert f"image: {2 * PER_DATASET} samples: {2 * PER_DATASET} were kept" in capsys.readouterr().out
-    loader = make()
-    list(loader)
-    assert (loader.sample_cache_report().misses, loader.quarantined) == (0, [])
-
-
-def test_verify_says_what_is_kept_and_it_can_be_cleared(cache, capsys):
-    arguments = prepare.parse_arguments(["--verify", "--modality", "image"])
-    prepare.run(arguments)
-    assert "sample cache" not in capsys.readouterr().out
-    loader = make()
-    list(loader)
-    prepare.run(arguments)
-    output = capsys.readouterr().out
-    assert re.search(
-        rf"^sample cache: {2 * PER_DATASET} records, 0\.\d\d GB in {cache / 'sample_cache'}$", output, re.M
-    )
-    (store,) = dfresearch_rs.survey_sample_cache(cache / "sample_cache")
-    assert (store.modality, store.records, store.is_current, store.is_open) == ("image", 2 * PER_DATASET, True, True)
-    assert "16" in store.preprocessing
-    assert abs(store.last_use.timestamp() - time.time()) < 600
-    assert dfresearch_rs.clear_sample_cache(cache / "sample_cache") == (0, 0, [store.folder])
-    del loader
-    gc.collect()
-    assert dfresearch_rs.clear_sample_cache(cache / "sample_cache")[0] == 1
-    assert dfresearch_rs.survey_sample_cache(cache / "sample_cache") == []
-    assert dfresearch_rs.survey_sample_cache(cache / "nowhere") == []
-
-
-def test_warm_command_says_why_it_keeps_nothing(cache, capsys, monkeypatch):
-    arguments = prepare.parse_arguments(["--warm", "--modality", "image"])
-    monkeypatch.setattr(prepare, "TARGET_IMAGE_SIZE", (16, 16))
-    monkeypatch.setenv("DFRESEARCH_SAMPLE_CACHE_GB", "0.00001")
-    prepare.run(arguments)
-    assert "decoded in training every time: the sample cache is full" in capsys.readouterr().out
-    monkeypatch.setenv("DFRESEARCH_SAMPLE_CACHE_DIR", "off")
-    with pytest.raises(TrainingError, match="DFRESEARCH_SAMPLE_CACHE_DIR"):
-        prepare.run(arguments)
-    monkeypatch.setattr(data, "load_dataset_config", lambda modality, force_refresh=False: {"datasets": []})
-    with pytest.warns(UserWarning, match="no image samples"), pytest.raises(TrainingError, match="no usable sample"):
-        prepare.run(arguments)
-
-
-def test_home_folders_are_understood(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("DFRESEARCH_SAMPLE_CACHE_DIR", "~/fast")
-    assert sample_cache.resolve(Path("cache"), True).folder == tmp_path / "fast"

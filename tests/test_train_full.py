@@ -105,6 +105,15 @@ def test_workers_decode(workplace, monkeypatch):
     assert asked == [1, 1]
 
 
+def test_a_sample_cache_that_is_full_is_told(workplace, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "PASS_ACCURACY", 0.0)
+    monkeypatch.setenv("DFRESEARCH_SAMPLE_CACHE_GB", "0.000001")
+    assert train("--skip-download", "--skip-export", "--epochs", "1") == 0
+    errors = capsys.readouterr().err
+    assert errors.count("sample cache: ") == 1
+    assert "no further samples are kept" in errors
+
+
 # What is kept
 
 

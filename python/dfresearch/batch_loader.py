@@ -11,7 +11,7 @@ from torch import Tensor
 
 import dfresearch_rs
 from dfresearch import samples
-from dfresearch.sample_cache import SampleCacheSettings
+from dfresearch.sample_cache import SampleCacheSettings, failure
 
 
 class BatchLoader:
@@ -133,8 +133,10 @@ class BatchLoader:
         if self._native is None or self._sample_cache is None:
             return None
         report = self._native.warm(progress)
-        dfresearch_rs.quarantine(self._cache_dir, report.undecodable)
-        self._listing_is_stale = self._listing_is_stale or bool(report.undecodable)
+        if report.undecodable:
+            dfresearch_rs.quarantine(self._cache_dir, report.undecodable)
+            self._quarantined.update((Path(path), reason) for path, reason in report.undecodable)
+            self._listing_is_stale = True
         return report
 
     def sample_cache_report(self) -> "dfresearch_rs.SampleCacheReport | None":
@@ -231,10 +233,11 @@ class BatchLoader:
             return dfresearch_rs.Loader(listing, sample_cache=kept.folder, sample_cache_gb=kept.gigabytes, **options)
         except OSError as error:
             if kept.is_chosen:
-                raise
+                raise dfresearch_rs.LoaderError(f"the sample cache cannot be used: {failure(error)}") from error
             # Nobody asked for it: training goes on as if there were none.
             self._sample_cache = None
-            warnings.warn(f"no samples are kept between epochs: {error}", stacklevel=4)
+            # Where make_dataloader was called.
+            warnings.warn(f"no samples are kept between epochs: {failure(error)}", stacklevel=5)
             return dfresearch_rs.Loader(listing, **options)
 
     def _record_quarantine(self, native: "dfresearch_rs.Loader") -> None:

@@ -205,6 +205,7 @@ def make_dataloader(
 
     Raises:
         ArgumentError: an argument is none of these, or there are fewer samples than shares.
+        LoaderError: the folder that was named for the sample cache cannot be used.
 
     Warns:
         UserWarning: there are no samples (the loader's length is 0); nothing can be kept in `CACHE_DIR`; or several

@@ -42,22 +42,33 @@ def resolve(cache_dir: Path, choice: bool | str | os.PathLike[str]) -> SampleCac
         choice: True for the environment's folder or the default one, False or "off" for none, or a folder.
 
     Raises:
-        ArgumentError: the environment's size is no number of gigabytes.
+        ArgumentError: `choice` is none of these, or the environment's size is no number of gigabytes.
     """
     named = os.environ.get("DFRESEARCH_SAMPLE_CACHE_DIR", "").strip()
     if not isinstance(choice, bool):
-        named = os.fspath(choice)
+        named = os.fspath(choice).strip() if isinstance(choice, str | os.PathLike) else ""
+        if not named:
+            raise dfresearch_rs.ArgumentError(f'sample_cache: {choice!r} is not True, False, "off" or a folder')
     gigabytes = _gigabytes()
     if choice is False or named.lower() == OFF or gigabytes == 0:
         return None
     folder = Path(named).expanduser() if named else Path(cache_dir) / FOLDER
-    return SampleCacheSettings(folder, gigabytes, is_chosen=bool(named))
+    # Files are added to it as long as the loader lives, wherever the process has gone meanwhile.
+    return SampleCacheSettings(folder.absolute(), gigabytes, is_chosen=bool(named))
+
+
+def failure(error: OSError) -> str:
+    """Say in one line which file of a sample cache could not be used, and why."""
+    return str(error) if error.filename is None else f"{os.fsdecode(error.filename)}: {error.strerror}"
 
 
 def line(cache_dir: Path, modality: str) -> str | None:
-    """Say in one line what is kept of a modality; None where that is nothing."""
+    """Say in one line what is kept of a modality, or why nobody knows; None where it is nothing."""
     settings = resolve(cache_dir, True)
-    stores = [] if settings is None else dfresearch_rs.survey_sample_cache(settings.folder)
+    try:
+        stores = [] if settings is None else dfresearch_rs.survey_sample_cache(settings.folder)
+    except OSError as error:
+        return f"sample cache: it cannot be read: {failure(error)}"
     stores = [store for store in stores if store.modality == modality]
     if settings is None or not stores:
         return None

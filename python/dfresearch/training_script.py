@@ -43,6 +43,7 @@ __all__ = [
     "knobs_of",
     "main",
     "parse_arguments",
+    "print_sample_cache_notices",
     "quarantined_files",
     "require_scored_classes",
     "require_valid_config",
