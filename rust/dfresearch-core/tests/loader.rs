@@ -152,7 +152,7 @@ fn start(
 ) -> Epoch<VectorAllocator> {
     let order = EpochOrder::new(0..total as u32, settings, 4);
     let allocator = VectorAllocator { allocated: Arc::default() };
-    Epoch::start(samples(total), Arc::new(pipeline.clone()), allocator, None, settings, order, 4, first_step)
+    Epoch::start(samples(total), Arc::new(pipeline.clone()), allocator, None, settings, order, first_step)
         .unwrap()
 }
 
@@ -250,7 +250,7 @@ fn an_abandoned_epoch_stops_and_allocates_no_more_than_its_queue() {
     let order = EpochOrder::new(0..4000, &settings, 4);
     let allocator = VectorAllocator { allocated: allocated.clone() };
     let pipeline = Arc::new(NumberPipeline::good());
-    let mut epoch = Epoch::start(samples(4000), pipeline, allocator, None, &settings, order, 4, 0).unwrap();
+    let mut epoch = Epoch::start(samples(4000), pipeline, allocator, None, &settings, order, 0).unwrap();
     for _ in 0..2 {
         assert!(matches!(epoch.next_batch(Duration::from_secs(20)).unwrap(), NextBatch::Ready { .. }));
     }

@@ -177,8 +177,7 @@ impl World {
         let order = EpochOrder::new(0..samples.len() as u32, &settings, epoch);
         let (pipeline, cache) = (self.pipeline.clone(), cache.cloned());
         let mut running =
-            Epoch::start(samples.clone(), pipeline, Slots, cache, &settings, order, epoch, first_step)
-                .unwrap();
+            Epoch::start(samples.clone(), pipeline, Slots, cache, &settings, order, first_step).unwrap();
         let mut batches = Vec::new();
         loop {
             match running.next_batch(Duration::from_secs(60)).unwrap() {

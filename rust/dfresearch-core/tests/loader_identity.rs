@@ -123,7 +123,7 @@ fn start<P: SamplePipeline>(
         shard,
     };
     let order = EpochOrder::new(0..samples.len() as u32, &settings, 0);
-    Epoch::start(samples.clone(), pipeline.clone(), Slots, cache, &settings, order, 0, 0)
+    Epoch::start(samples.clone(), pipeline.clone(), Slots, cache, &settings, order, 0)
 }
 
 /// The record of every file that could be loaded in an epoch, and those that could not.

@@ -12,6 +12,7 @@ mod catalog;
 mod decode;
 mod errors;
 mod loader;
+mod loader_iterator;
 mod metric;
 mod pipeline;
 mod prepare;
@@ -43,7 +44,9 @@ mod _native {
     #[pymodule_export]
     use crate::decode::{decode_audio, decode_image, decode_video, recompress_image};
     #[pymodule_export]
-    use crate::loader::{Loader, LoaderIterator};
+    use crate::loader::Loader;
+    #[pymodule_export]
+    use crate::loader_iterator::LoaderIterator;
     #[pymodule_export]
     use crate::metric::{PyScore, blend_robustness, provenance_weights, sn34_score};
     #[pymodule_export]
@@ -70,7 +73,7 @@ mod _native {
         let py = module.py();
         PySequence::register::<store::Samples>(py)?;
         // Worker threads have to be gone before the interpreter and libtorch are torn down.
-        let close_loaders = wrap_pyfunction!(loader::close_loaders, module)?;
+        let close_loaders = wrap_pyfunction!(loader_iterator::close_loaders, module)?;
         py.import("atexit")?.call_method1("register", (close_loaders,))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

@@ -123,11 +123,10 @@ impl Pipeline {
         cache: Option<Arc<RecordCache>>,
         settings: &LoaderSettings,
         order: EpochOrder,
-        epoch: u64,
         first_step: usize,
     ) -> Result<Epoch<TensorAllocator>> {
         let allocator = TensorAllocator::new(&self.sample_shape, self.element);
-        self.steps.clone().start(samples, allocator, cache, settings, order, epoch, first_step)
+        self.steps.clone().start(samples, allocator, cache, settings, order, first_step)
     }
 }
 
@@ -144,7 +143,6 @@ trait StartEpoch: Send + Sync {
         done: &AtomicUsize,
         stop: &StopFlag,
     ) -> Result<WarmReport>;
-    #[allow(clippy::too_many_arguments, reason = "those of `Epoch::start`")]
     fn start(
         self: Arc<Self>,
         samples: Arc<SampleList>,
@@ -152,7 +150,6 @@ trait StartEpoch: Send + Sync {
         cache: Option<Arc<RecordCache>>,
         settings: &LoaderSettings,
         order: EpochOrder,
-        epoch: u64,
         first_step: usize,
     ) -> Result<Epoch<TensorAllocator>>;
 }
@@ -188,9 +185,8 @@ impl<P: SamplePipeline> StartEpoch for P {
         cache: Option<Arc<RecordCache>>,
         settings: &LoaderSettings,
         order: EpochOrder,
-        epoch: u64,
         first_step: usize,
     ) -> Result<Epoch<TensorAllocator>> {
-        Epoch::start(samples, self, allocator, cache, settings, order, epoch, first_step)
+        Epoch::start(samples, self, allocator, cache, settings, order, first_step)
     }
 }

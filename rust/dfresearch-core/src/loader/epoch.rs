@@ -109,7 +109,6 @@ impl<A: BatchAllocator> Epoch<A> {
     /// # Errors
     /// [`Error::Argument`] for a cache that was made for other samples; [`Error::Loader`] when a thread cannot be
     /// started.
-    #[allow(clippy::too_many_arguments, reason = "what an epoch is made of, and where it begins")]
     pub fn start<P: SamplePipeline>(
         samples: Arc<SampleList>,
         pipeline: Arc<P>,
@@ -117,7 +116,6 @@ impl<A: BatchAllocator> Epoch<A> {
         cache: Option<Arc<RecordCache>>,
         settings: &LoaderSettings,
         order: EpochOrder,
-        epoch: u64,
         first_step: usize,
     ) -> Result<Self> {
         if let Some(cache) = &cache {
@@ -153,7 +151,7 @@ impl<A: BatchAllocator> Epoch<A> {
             let worker = std::thread::Builder::new()
                 .name(format!("dfresearch-loader-{number}"))
                 .spawn(move || {
-                    shared.work(&samples, &*pipeline, seed, epoch);
+                    shared.work(&samples, &*pipeline, seed);
                     shared.lock().running_workers -= 1;
                     shared.finished.notify_all();
                 })
@@ -316,7 +314,7 @@ impl<A: BatchAllocator> Shared<A> {
         }
     }
 
-    fn work<P: SamplePipeline>(&self, samples: &SampleList, pipeline: &P, seed: u64, epoch: u64) {
+    fn work<P: SamplePipeline>(&self, samples: &SampleList, pipeline: &P, seed: u64) {
         let cache = self.cache.as_deref();
         let new_worker = || Worker::new(pipeline, cache);
         let mut worker = new_worker();
@@ -331,7 +329,7 @@ impl<A: BatchAllocator> Shared<A> {
                 }
             };
             let path = samples.path(sample);
-            let key = RandomKey { seed, epoch, sample: sample as u64 };
+            let key = RandomKey { seed, epoch: self.order.epoch(), sample: sample as u64 };
             let loaded = catch_unwind(AssertUnwindSafe(|| worker.load(&path, key, slot.as_mut())));
             let result = loaded.unwrap_or_else(|_| {
                 // Buffers may be half written after a panic.

@@ -27,6 +27,7 @@ const ORDER_STREAM: u64 = u64::MAX;
 /// The order of one epoch: indices into the sample source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EpochOrder {
+    epoch: u64,
     indices: Vec<u32>,
     batch_size: usize,
     steps: usize,
@@ -47,7 +48,12 @@ impl EpochOrder {
         if world_size > 1 {
             indices = indices.into_iter().skip(rank).step_by(world_size).take(share).collect();
         }
-        Self { indices, batch_size: settings.batch_size, steps: settings.steps(share) }
+        Self { epoch, indices, batch_size: settings.batch_size, steps: settings.steps(share) }
+    }
+
+    /// The epoch's number, by which everything random in it is keyed.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Batches of the epoch.
