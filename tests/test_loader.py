@@ -384,6 +384,29 @@ def test_a_forked_child_gets_an_error_and_not_a_deadlock(samples):
     assert "fork" in done.stdout
 
 
+def test_a_forked_child_does_not_warm_the_cache_of_its_parent(samples):
+    done = run_script(
+        """
+        import os, tempfile
+        with tempfile.TemporaryDirectory() as folder:
+            loader = dfresearch_rs.Loader(samples, modality="image", size=(32, 32), sample_cache=folder)
+            child = os.fork()
+            if child == 0:
+                try:
+                    loader.warm()
+                except dfresearch_rs.LoaderError as error:
+                    print(error, flush=True)
+                    os._exit(7)
+                os._exit(1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+            assert loader.warm().not_kept == 0
+        """,
+        samples,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "fork" in done.stdout
+
+
 def test_a_child_forked_while_another_thread_waits_can_end(samples):
     done = run_script(
         """
