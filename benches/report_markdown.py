@@ -110,7 +110,8 @@ def write_works(works: list[dict[str, Any]]) -> str:
             "![Samples per second of the baseline, the first epoch and the steady state](report_throughput.svg)",
             "*Baseline*: the `DataLoader` that one writes by hand, four workers: Pillow, decord, or soundfile with"
             " librosa, augmented with OpenCV and NumPy (`benches/baselines/`). It decodes in every epoch. *First"
-            " epoch*: `make_dataloader` with an empty sample cache, which it fills. *Steady state*: the epochs after"
+            " epoch*: `make_dataloader` with an empty sample cache, which it fills, on"
+            " all cores (beside a training it leaves one to it). *Steady state*: the epochs after"
             " it, whole ones in a row. Both sides get the same files, sizes, batches and as much augmentation; images"
             " of ours are cropped and, where they are JPEG, saved again first as the competition does, which the"
             " baseline is spared. Before anything is timed, the pixels (image, video) or the waveforms of both sides"

@@ -21,6 +21,7 @@ from measure import Batches, count_samples, epoch_rate, steady_rate
 from torch.utils.data import DataLoader
 
 import dfresearch.data
+import dfresearch.processes
 import dfresearch_rs
 from dfresearch.data import BatchLoader
 
@@ -72,7 +73,7 @@ class Work:
         self, sample_cache: Path | bool, *, split: str = "train", level: int | None = None, workers: int = CORES
     ) -> BatchLoader:
         """A loader as a training script makes it; `sample_cache` is a folder, or False for none."""
-        with patched_cache_dir(self.view):
+        with loading_alone(self.view):
             return dfresearch.data.make_dataloader(
                 self.modality,
                 split,
@@ -119,14 +120,17 @@ class Work:
 
 
 @contextmanager
-def patched_cache_dir(folder: Path) -> Iterator[None]:
-    """Let `make_dataloader` look into `folder`, as `DFRESEARCH_CACHE` does for a process."""
-    before = dfresearch.data.CACHE_DIR
-    dfresearch.data.CACHE_DIR = folder
+def loading_alone(folder: Path) -> Iterator[None]:
+    """Let `make_dataloader` look into `folder`, and take every thread that it is given.
+
+    It leaves a core to the training otherwise; there is none here, nor beside the baseline.
+    """
+    before = dfresearch.data.CACHE_DIR, dfresearch.processes.worker_threads
+    dfresearch.data.CACHE_DIR, dfresearch.processes.worker_threads = folder, lambda requested: requested
     try:
         yield
     finally:
-        dfresearch.data.CACHE_DIR = before
+        dfresearch.data.CACHE_DIR, dfresearch.processes.worker_threads = before
 
 
 @contextmanager
