@@ -5,6 +5,7 @@ Usage: python benches/bench_scaling.py [--media FOLDER] [--rounds N] [--seconds 
 
 import argparse
 import json
+import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from measure import Spread, alternate, count_samples, format_rate
 from processes import memory_bytes, run_alone
 from works import CORES, Work, all_works, fresh_folder
 
-EPOCHS = 20
+EPOCHS = 100
+# The drift is between the medians of so many epochs: freed batches stay with the allocator or do not, by chance.
+DRIFT_EPOCHS = 10
 # Their first epoch shows the decoders, their steady state the augmentation and, at level 0, memory.
 WORKS = ("image-png-2", "image-png-0", "video-1")
 MEMORY_WORK = "image-png-2"
@@ -66,19 +69,27 @@ def measure_memory_alone(work: str, view: str, epochs: int) -> dict[str, Any]:
 
 
 def measure_memory(work: Work, epochs: int) -> dict[str, Any]:
-    """Run epochs in a process of their own; the drift is from the end of the second, when all records are kept."""
+    """Run epochs in a process of their own; the drift is from the second on, when all records are kept, to the last."""
     measured = run_alone("bench_scaling.py", work=work.name, view=str(work.view), epochs=epochs)
-    resident = [end["resident"] for end in measured["ends"]]
-    anonymous = [end["anonymous"] for end in measured["ends"]]
-    return {
+    memory: dict[str, Any] = {
         "title": work.title,
         "epochs": epochs,
+        "drift_epochs": min(DRIFT_EPOCHS, epochs // 2),
         "imported_bytes": measured["imported"]["resident"],
-        "resident_bytes": resident,
-        "anonymous_bytes": anonymous,
-        "resident_drift": resident[-1] / resident[1] - 1,
-        "anonymous_drift": anonymous[-1] / anonymous[1] - 1,
     }
+    for kind in ("resident", "anonymous"):
+        ends = [end[kind] for end in measured["ends"]]
+        count = memory["drift_epochs"]
+        early, late = statistics.median(ends[1 : 1 + count]), statistics.median(ends[-count:])
+        memory[kind] = {
+            "first": ends[0],
+            "early": early,
+            "late": late,
+            "least": min(ends[1:]),
+            "most": max(ends[1:]),
+            "drift": late / early - 1,
+        }
+    return memory
 
 
 def main() -> None:
@@ -110,8 +121,8 @@ def main() -> None:
             if work.name == MEMORY_WORK:
                 memory = measure_memory(work, arguments.epochs)
                 print(
-                    f"memory over {memory['epochs']} epochs: resident {100 * memory['resident_drift']:+.1f} %, in no"
-                    f" file {100 * memory['anonymous_drift']:+.1f} %",
+                    f"memory over {memory['epochs']} epochs: resident {100 * memory['resident']['drift']:+.1f} %, in no"
+                    f" file {100 * memory['anonymous']['drift']:+.1f} %",
                     flush=True,
                 )
 
