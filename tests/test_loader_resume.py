@@ -20,7 +20,6 @@ from dfresearch.data import BatchLoader
 
 MODALITIES = ("image", "video", "audio")
 KINDS = ("native", "cached")
-HAS_SAMPLE_CACHE = "sample_cache" in str(dfresearch_rs.Loader.__text_signature__)
 NUM_GOOD = 14
 NUM_BAD = 3
 OPTIONS = {
@@ -137,7 +136,6 @@ def test_another_process_goes_on_bit_by_bit(resumed_elsewhere, modality, kind):
     assert len(ours[-1][0][1]) > 4
 
 
-@pytest.mark.skipif(not HAS_SAMPLE_CACHE, reason="the loader has no sample cache")
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_a_store_of_preprocessed_samples_changes_no_position(media, tmp_path, modality):
     """A loader that fills the store is stopped, and those that go on read it, fill another one, or have none."""
